@@ -1,0 +1,110 @@
+"""The command behind launch.py: flags in, one clear line out when something is wrong."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe: a Python file with get_config(); --config.FIELD=VALUE overrides.")
+_WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; runs/NAME-DATA-seedN by default. Several for a report: A,B,C.")
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate", "report"], "What to do.")
+_OUTPUT = flags.DEFINE_string("output", "", "Report's folder; the work directory (one run) or ./report (several) by default.")
+
+
+def run() -> None:
+    """Entry point."""
+    app.run(_main, flags_parser=_parse)
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except Exception as error:  # absl and ml_collections raise many types; each means a wrong flag
+        _fail(f"{_flag_error(error)} (python launch.py --help lists the flags, configs/base.py the fields)")
+
+
+def _main(argv: Sequence[str]) -> None:
+    if argv[1:]:
+        _fail(f"unexpected argument {argv[1]!r}; every option is --name=value")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from ltjax.training.loop import Diverged, Stopped
+
+    try:
+        {"train": _train, "evaluate": _evaluate, "report": _report}[_MODE.value]()
+    except Stopped as stopped:
+        print(f"launch.py: {stopped}", file=sys.stderr)
+        sys.exit(128 + stopped.signum)
+    except Diverged as diverged:
+        _fail(str(diverged), status=3)
+    except (ValueError, OSError, ImportError) as error:
+        if "LTJAX_DEBUG" in os.environ:
+            raise
+        _fail(f"{error} (LTJAX_DEBUG=1 shows where)" if _unexpected(error) else str(error))
+
+
+def _train() -> None:
+    from ltjax import report
+    from ltjax.training.loop import train
+
+    config = _config()
+    workdir = Path(_WORKDIR.value or f"runs/{config.name}-{config.data.name}-seed{config.seed}")
+    train(config, workdir)
+    report.write([workdir], workdir)
+
+
+def _evaluate() -> None:
+    from ltjax import report
+    from ltjax.training.loop import evaluate
+
+    config = _config()
+    default = f"runs/{config.name}-{config.data.name}-seed{config.seed}"
+    report.print_evaluation(config, evaluate(config, Path(_WORKDIR.value or default)))
+
+
+def _report() -> None:
+    from ltjax import report
+
+    workdirs = [Path(part) for part in _WORKDIR.value.split(",") if part]
+    if not workdirs:
+        raise ValueError("--mode=report needs --workdir=DIR, or several: --workdir=A,B,C")
+    report.write(workdirs, Path(_OUTPUT.value or (workdirs[0] if len(workdirs) == 1 else "report")))
+
+
+def _config():
+    from ltjax.training.settings import resolve
+
+    if _CONFIG.value is None:
+        raise ValueError("--config is missing; for instance --config=configs/quickstart.py")
+    try:
+        _CONFIG.value.lock()
+    except AttributeError:
+        raise ValueError(f"--config={flags.FLAGS['config'].config_filename}: not a config file") from None
+    return resolve(_CONFIG.value)
+
+
+def _flag_error(error: Exception) -> str:
+    """'nmae'\\nDid you mean "name" instead of "nmae"? and the like, as one line without nested quotes."""
+    text = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
+    if isinstance(error, (AttributeError, KeyError)):
+        text = "unknown config field " + text.strip("\"'")
+    return " ".join(text.replace("\\n", " ").replace("\\'", "'").replace("''", "'").split())
+
+
+def _unexpected(error: Exception) -> bool:
+    """Errors raised outside ltjax: their line may not say enough."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and f"{os.sep}ltjax{os.sep}" not in trace.tb_frame.f_code.co_filename
+
+
+def _fail(message: str, status: int = 2):
+    print(f"launch.py: {message}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,98 @@
+"""Data sets as arrays: CIFAR, the embedded digits, and the long-tailed subset of either."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ltjax import imbalance
+from ltjax.data.cifar import load_cifar10, load_cifar100
+from ltjax.data.dataset import Dataset
+from ltjax.data.digits import load_digits
+
+__all__ = ["DATASETS", "Dataset", "class_counts", "load", "long_tailed"]
+
+DATASETS: dict[str, Callable[..., Dataset]] = {
+    "cifar10": load_cifar10,
+    "cifar100": load_cifar100,
+    "digits": load_digits,
+}
+"""Name in a config -> loader(folder, download)."""
+
+
+def load(name: str, folder: str = "", *, download: bool = True) -> Dataset:
+    """A whole, balanced data set by name.
+
+    Args:
+      name: a key of `DATASETS`.
+      folder: where to look first; "" means $LTJAX_DATA_DIR. See `ltjax.data.cifar.load_cifar10` for the order.
+      download: whether a download is allowed as the last resort.
+
+    Raises:
+      ValueError: an unknown name, or a corrupt file, named.
+      FileNotFoundError: no data found, with the ways to provide them.
+    """
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name, DATASETS, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"unknown data set {name!r}; {hint}known: {', '.join(DATASETS)}")
+    return DATASETS[name](folder, download=download)
+
+
+def class_counts(
+    dataset: Dataset,
+    profile: str,
+    *,
+    factor: float = 0.01,
+    max_count: int = 0,
+    majority_class: int = 0,
+    majority_count: int = 0,
+    minority_count: int = 0,
+    counts: Sequence[int] = (),
+) -> np.ndarray:
+    """Training images to keep of each class.
+
+    Args:
+      dataset: whose number of classes and fullest class the profile starts from.
+      profile: "full", "counts", or a key of `ltjax.imbalance.PROFILES`.
+      factor: n_min / n_max (exponential, step).
+      max_count: images of the fullest class; 0 is what every class has.
+      majority_class, majority_count, minority_count: for "single_majority".
+      counts: the counts themselves, for "counts".
+
+    Returns:
+      int64 [C].
+
+    Raises:
+      ValueError: an unknown profile, counts of the wrong length, or a class left with 0 images.
+    """
+    num_classes = dataset.num_classes
+    available = np.bincount(dataset.train_labels, minlength=num_classes)
+    max_count = max_count or int(available.min())
+    if profile in ("exponential", "step"):
+        return imbalance.PROFILES[profile](num_classes, max_count, factor)
+    if profile == "single_majority":
+        return imbalance.single_majority(num_classes, majority_class, majority_count, minority_count)
+    if profile == "full":
+        return imbalance.full(dataset.train_labels, num_classes)
+    if profile == "counts":
+        if len(counts) != num_classes:
+            raise ValueError(f"data.counts has {len(counts)} entries; expected {num_classes}, one a class of {dataset.name}")
+        if min(counts) < 1:
+            raise ValueError(f"data.counts keeps {min(counts)} images of class {np.argmin(counts)}; expected at least 1")
+        return np.asarray(counts, np.int64)
+    known = (*imbalance.PROFILES, "full", "counts")
+    near = difflib.get_close_matches(profile, known, 1)
+    raise ValueError(f"unknown profile {profile!r}; " + (f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known)}")
+
+
+def long_tailed(dataset: Dataset, counts: np.ndarray, seed: int = 0) -> Dataset:
+    """The data set with `counts[c]` training images of each class, a seeded choice; the test set is untouched.
+
+    Raises:
+      ValueError: more images asked for than a class has.
+    """
+    chosen = imbalance.subset(dataset.train_labels, counts, seed)
+    return dataset.with_training(dataset.train_images[chosen], dataset.train_labels[chosen])

@@ -1,0 +1,156 @@
+"""Metrics of a (long-tailed) classifier, from a confusion matrix or from logits. NumPy on the host; no test label chooses anything.
+
+A confusion matrix is int [C, C] with the true class in rows and the predicted one in columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+__all__ = [
+    "accuracy",
+    "adjust_logits",
+    "balanced_accuracy",
+    "calibration_error",
+    "confusion_matrix",
+    "group_accuracy",
+    "groups_by_index",
+    "groups_by_threshold",
+    "per_class_accuracy",
+    "precision_recall_f1",
+    "top_k_correct",
+    "weighted_f1",
+]
+
+GROUPS = ("many", "medium", "few")
+
+
+def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, num_classes: int) -> jax.Array:
+    """Counts of (true, predicted) pairs; works under jit.
+
+    Args:
+      labels: class ids [N]; an example with a negative label is not counted.
+      predictions: class ids [N].
+      num_classes: C.
+
+    Returns:
+      int32 [C, C].
+    """
+    labels, predictions = jnp.asarray(labels), jnp.asarray(predictions)
+    cell = jnp.where(labels >= 0, labels * num_classes + predictions, num_classes**2)
+    return jnp.bincount(cell, length=num_classes**2 + 1)[:-1].reshape(num_classes, num_classes)
+
+
+def accuracy(confusion: ArrayLike) -> float:
+    """Share of examples on the diagonal, in [0, 1]."""
+    confusion = np.asarray(confusion)
+    return float(np.trace(confusion) / max(confusion.sum(), 1))
+
+
+def per_class_accuracy(confusion: ArrayLike) -> np.ndarray:
+    """Recall of each class, float64 [C]; NaN for a class without examples."""
+    confusion = np.asarray(confusion)
+    return _ratio(np.diag(confusion), confusion.sum(axis=1))
+
+
+def balanced_accuracy(confusion: ArrayLike) -> float:
+    """Mean recall of the classes that have examples, in [0, 1]."""
+    return float(np.nanmean(per_class_accuracy(confusion)))
+
+
+def precision_recall_f1(confusion: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Per-class precision, recall and F1, float64 [C] each; 0 where nothing was predicted (or present), as scikit-learn's zero_division=0."""
+    confusion = np.asarray(confusion)
+    precision = np.nan_to_num(_ratio(np.diag(confusion), confusion.sum(axis=0)))
+    recall = np.nan_to_num(per_class_accuracy(confusion))
+    f1 = np.nan_to_num(_ratio(2 * precision * recall, precision + recall))
+    return precision, recall, f1
+
+
+def weighted_f1(confusion: ArrayLike) -> float:
+    """F1 averaged over classes by their number of examples."""
+    support = np.asarray(confusion).sum(axis=1)
+    return float(np.average(precision_recall_f1(confusion)[2], weights=support))
+
+
+def groups_by_index(num_classes: int, boundaries: Sequence[int]) -> dict[str, np.ndarray]:
+    """Many, medium and few as index ranges: [0, a), [a, b), [b, C) for classes sorted by descending count.
+
+    Args:
+      num_classes: C.
+      boundaries: (a, b), 0 < a < b < C; (3, 6) for CIFAR-10-LT, (36, 71) for CIFAR-100-LT.
+
+    Raises:
+      ValueError: boundaries that are not two ascending indices inside 1..C-1.
+    """
+    if len(boundaries) != 2 or not 0 < boundaries[0] < boundaries[1] < num_classes:
+        raise ValueError(f"group boundaries are {tuple(boundaries)}; expected two ascending class indices in 1..{num_classes - 1}")
+    first, second = boundaries
+    return dict(zip(GROUPS, (np.arange(first), np.arange(first, second), np.arange(second, num_classes)), strict=True))
+
+
+def groups_by_threshold(class_counts: ArrayLike, few: int = 20, many: int = 100) -> dict[str, np.ndarray]:
+    """Many: more than `many` training images; few: fewer than `few`; medium: the rest, both thresholds included.
+
+    Source: Liu et al., CVPR 2019, arXiv:1904.05160, section 5; Kang et al., ICLR 2020.
+    """
+    counts = np.asarray(class_counts)
+    masks = (counts > many, (counts >= few) & (counts <= many), counts < few)
+    return {name: np.flatnonzero(mask) for name, mask in zip(GROUPS, masks, strict=True)}
+
+
+def group_accuracy(confusion: ArrayLike, groups: Mapping[str, ArrayLike]) -> dict[str, float]:
+    """Mean recall of each group's classes, in [0, 1]; NaN for a group without classes."""
+    recall = per_class_accuracy(confusion)
+    return {name: float(np.mean(recall[classes])) if len(classes) else float("nan") for name, classes in groups.items()}
+
+
+def top_k_correct(logits: ArrayLike, labels: ArrayLike, k: int) -> jax.Array:
+    """Whether the true class is among the k highest logits (ties count for the label), bool [...]; works under jit.
+
+    An example with a negative label is never correct.
+
+    Args:
+      logits: [..., C].
+      labels: class ids [...].
+      k: in 1..C.
+    """
+    logits, labels = jnp.asarray(logits), jnp.asarray(labels)
+    own = jnp.take_along_axis(logits, jnp.maximum(labels, 0)[..., None], axis=-1)
+    return (jnp.sum(logits > own, axis=-1) < k) & (labels >= 0)
+
+
+def adjust_logits(logits: ArrayLike, class_counts: ArrayLike, tau: float = 1.0) -> jax.Array:
+    """Post-hoc logit adjustment: logits - tau * log(n / N); predict by its argmax.
+
+    Source: Menon et al., ICLR 2021, arXiv:2007.07314, eq. 9.
+    """
+    counts = jnp.asarray(class_counts, jnp.result_type(float))
+    return jnp.asarray(logits) - tau * jnp.log(counts / jnp.sum(counts))
+
+
+def calibration_error(probabilities: ArrayLike, labels: ArrayLike, num_bins: int = 15) -> float:
+    """Expected calibration error over equal-width confidence bins, in [0, 1].
+
+    Args:
+      probabilities: [N, C], rows sum to 1.
+      labels: class ids [N].
+      num_bins: bins of (0, 1].
+
+    Source: Guo et al., ICML 2017, arXiv:1706.04599, eq. 3.
+    """
+    probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels)
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    bins = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
+    gaps = np.bincount(bins, weights=confidence - correct, minlength=num_bins)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) != 0)

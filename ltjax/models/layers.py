@@ -1,0 +1,116 @@
+"""Layers shared by the networks, in PyTorch's numerics where Flax's differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over all but the last axis, with PyTorch's running statistics.
+
+    Flax's own layer keeps a biased running variance; PyTorch's, and so every published figure, an unbiased one. Statistics
+    are computed in float32 or wider. Under a sharded jit the batch is the global batch.
+
+    Attributes:
+      momentum: weight of the new batch in the running statistics (torch's sense).
+      epsilon: added to the variance.
+      dtype: of the output; None follows the input and parameters.
+    """
+
+    momentum: float = 0.1
+    epsilon: float = 1e-5
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        channels = x.shape[-1:]
+        scale = self.param("scale", nn.initializers.ones, channels, self.param_dtype)
+        bias = self.param("bias", nn.initializers.zeros, channels, self.param_dtype)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, channels, self.param_dtype)
+        var = self.variable("batch_stats", "var", jnp.ones, channels, self.param_dtype)
+        dtype = self.dtype or jnp.result_type(x, scale)
+        wide = x.astype(jnp.promote_types(dtype, jnp.float32))
+        if train:
+            axes = tuple(range(x.ndim - 1))
+            batch_mean = jnp.mean(wide, axes)
+            # One pass over the batch; the maximum guards the cancellation of E[x^2] - E[x]^2.
+            batch_var = jnp.maximum(jnp.mean(jnp.square(wide), axes) - jnp.square(batch_mean), 0.0)
+            if not self.is_initializing():
+                size = x.size // x.shape[-1]
+                unbiased = batch_var * (size / max(size - 1, 1))
+                mean.value += self.momentum * (batch_mean.astype(mean.value.dtype) - mean.value)
+                var.value += self.momentum * (unbiased.astype(var.value.dtype) - var.value)
+        else:
+            batch_mean, batch_var = mean.value, var.value
+        multiplier = scale * jax.lax.rsqrt(batch_var + self.epsilon)
+        return ((wide - batch_mean) * multiplier + bias).astype(dtype)
+
+
+class NormalizedLinear(nn.Module):
+    """Cosine classifier: normalise(x) . normalise(W) per class column; no bias, no scale (the loss has it).
+
+    Source: Cao et al., NeurIPS 2019, arXiv:1906.07413, section 4 and the authors' NormedLinear.
+    """
+
+    features: int
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", _unit_columns, (x.shape[-1], self.features), self.param_dtype)
+        x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+        return _normalized(x, axis=-1) @ _normalized(kernel, axis=0)
+
+
+def classifier(kind: str, num_classes: int, *, dtype: Any, param_dtype: Any, name: str, kernel_init=he_normal) -> nn.Module:
+    """The last layer: "linear" (PyTorch's uniform bias) or "normalized".
+
+    Raises:
+      ValueError: another kind.
+    """
+    if kind == "normalized":
+        return NormalizedLinear(num_classes, dtype=dtype, param_dtype=param_dtype, name=name)
+    if kind == "linear":
+        return Linear(num_classes, kernel_init=kernel_init, dtype=dtype, param_dtype=param_dtype, name=name)
+    raise ValueError(f"classifier is {kind!r}; expected 'linear' or 'normalized'")
+
+
+class Linear(nn.Module):
+    """nn.Dense whose bias starts uniform in +-1/sqrt(fan_in), as PyTorch's."""
+
+    features: int
+    kernel_init: Any = he_normal
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        bound = x.shape[-1] ** -0.5
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features), self.param_dtype)
+        bias = self.param("bias", _uniform(bound), (self.features,), self.param_dtype)
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        return x @ kernel + bias
+
+
+def _uniform(bound: float):
+    return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+def _unit_columns(key: jax.Array, shape: tuple[int, int], dtype: Any) -> jax.Array:
+    return _normalized(jax.random.uniform(key, shape, dtype, -1.0, 1.0), axis=0)
+
+
+def _normalized(x: jax.Array, axis: int) -> jax.Array:
+    """x / max(norm, 1e-12) as torch.nn.functional.normalize, with a finite gradient at 0."""
+    squares = jnp.sum(jnp.square(x), axis=axis, keepdims=True)
+    zero = squares == 0.0
+    norm = jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, squares)))
+    return x / jnp.maximum(norm, 1e-12)

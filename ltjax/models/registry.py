@@ -1,0 +1,49 @@
+"""Networks by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+
+from ltjax.models.resnet_cifar import ResNetCifar
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "resnet20": partial(ResNetCifar, blocks=3),
+    "resnet32": partial(ResNetCifar, blocks=5),
+    "resnet44": partial(ResNetCifar, blocks=7),
+    "resnet56": partial(ResNetCifar, blocks=9),
+    "resnet110": partial(ResNetCifar, blocks=18),
+}
+"""Name in a config -> network."""
+
+
+def create(name: str, num_classes: int, **options: Any) -> nn.Module:
+    """A network by name.
+
+    `model.apply(variables, images NHWC, train=False)` gives logits; in training pass `train=True, mutable=["batch_stats"]`.
+    `variables = model.init(key, images)` holds "params" and "batch_stats".
+
+    Args:
+      name: a key of `MODELS`.
+      num_classes: C >= 1.
+      **options: classifier="linear" | "normalized", dtype, param_dtype, width.
+
+    Returns:
+      A Flax Linen module.
+
+    Raises:
+      ValueError: an unknown name or option, or num_classes below 1.
+    """
+    if name not in MODELS:
+        near = difflib.get_close_matches(name, MODELS, 1)
+        raise ValueError(f"unknown model {name!r}; " + (f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(MODELS)}")
+    if num_classes < 1:
+        raise ValueError(f"num_classes is {num_classes}; expected at least 1")
+    try:
+        return MODELS[name](num_classes=num_classes, **options)
+    except TypeError as error:
+        raise ValueError(f"model {name!r}: {error}") from None

@@ -1,0 +1,63 @@
+"""Schedules of the epoch (from 0): plain functions of Python numbers, evaluated once an epoch on the host in float64.
+
+Each returns a function epoch -> value. Milestones are the first epoch of a new value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+EpochSchedule = Callable[[int], float]
+
+
+def constant(value: float) -> EpochSchedule:
+    """The same value in every epoch."""
+    return lambda epoch: value
+
+
+def piecewise(values: Sequence[float], milestones: Sequence[int]) -> EpochSchedule:
+    """values[0] until milestones[0], then values[1], ...
+
+    The published SAM radius is piecewise((0.05, 0.1, 0.5, 0.6), (5, 160, 180)).
+
+    Raises:
+      ValueError: not one value more than milestones, or milestones not ascending.
+    """
+    if len(values) != len(milestones) + 1 or list(milestones) != sorted(milestones):
+        raise ValueError(
+            f"values {tuple(values)} with milestones {tuple(milestones)};"
+            " expected ascending milestones and one value more than milestones"
+        )
+    return lambda epoch: values[sum(epoch >= milestone for milestone in milestones)]
+
+
+def warmup_piecewise(
+    base: float, warmup_epochs: int, factors: Sequence[float], milestones: Sequence[int]
+) -> EpochSchedule:
+    """base * (epoch + 1) / warmup_epochs while warming up, then base * factors[i] from milestones[i] on.
+
+    The CIFAR recipe's learning rate is warmup_piecewise(0.1, 5, (0.01, 0.0001), (160, 180)).
+
+    Source: the LDAM-DRW authors' adjust_learning_rate.
+    """
+    after = piecewise((1.0, *factors), milestones)
+    return lambda epoch: base * (epoch + 1) / warmup_epochs if epoch < warmup_epochs else base * after(epoch)
+
+
+def linear(start: float, end: float, num_epochs: int) -> EpochSchedule:
+    """From start in epoch 0 to end in the last epoch, evenly."""
+    return lambda epoch: start + (end - start) * min(epoch / max(num_epochs - 1, 1), 1.0)
+
+
+def cosine(base: float, num_epochs: int, warmup_epochs: int = 0) -> EpochSchedule:
+    """base * (1 + cos(pi * epoch / num_epochs)) / 2, stepped once an epoch, after a linear warm-up to it.
+
+    Source: Loshchilov and Hutter, ICLR 2017, arXiv:1608.03983, eq. 5 without restarts.
+    """
+
+    def value(epoch: int) -> float:
+        warm = min((epoch + 1) / warmup_epochs, 1.0) if warmup_epochs else 1.0
+        return warm * base * 0.5 * (1.0 + math.cos(math.pi * min(epoch, num_epochs) / num_epochs))
+
+    return value

@@ -1,0 +1,102 @@
+"""Class weights from class counts, and when they apply."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+__all__ = ["WEIGHTS", "deferred", "effective_number", "inverse_frequency", "uniform"]
+
+
+def inverse_frequency(class_counts: ArrayLike) -> jax.Array:
+    """Class weights proportional to 1 / n_c, scaled to sum to the number of classes.
+
+    Cross-entropy under these weights is the "modified cross-entropy" of some long-tail papers.
+
+    Args:
+      class_counts: training images of each class, [C], all > 0.
+
+    Returns:
+      Weights [C], sum C.
+
+    Raises:
+      ValueError: a count below 1.
+
+    Source: Huang et al., CVPR 2016 (class re-weighting); Cui et al., CVPR 2019, section 4.1.
+    """
+    return _scaled(1.0 / _counts(class_counts))
+
+
+def effective_number(class_counts: ArrayLike, beta: float = 0.9999) -> jax.Array:
+    """Class weights from the effective number of samples, scaled to sum to the number of classes.
+
+    Args:
+      class_counts: training images of each class, [C], all > 0.
+      beta: overlap of samples in [0, 1); 0 gives equal weights, the limit 1 inverse frequency.
+
+    Returns:
+      Weights [C], w_c proportional to (1 - beta) / (1 - beta ** class_counts[c]), sum C.
+
+    Raises:
+      ValueError: a count below 1, or beta outside [0, 1).
+
+    Source: Cui et al., CVPR 2019, arXiv:1901.05555, eq. 2.
+    """
+    if not 0.0 <= beta < 1.0:
+        raise ValueError(f"beta is {beta}; expected a value in [0, 1), for instance 0.9999")
+    counts = _counts(class_counts)
+    if beta == 0.0:
+        return jnp.ones_like(counts)
+    # 1 - beta^n through expm1, since beta^n rounds to 1 in float32 for small n.
+    return _scaled(1.0 / -jnp.expm1(counts * math.log(beta)))
+
+
+def uniform(class_counts: ArrayLike) -> jax.Array:
+    """Equal weights, [C] of ones: no re-weighting."""
+    return jnp.ones_like(_counts(class_counts))
+
+
+def deferred(class_weights: ArrayLike, epoch: ArrayLike, start_epoch: int) -> jax.Array:
+    """Deferred re-weighting (DRW): weight 1 before `start_epoch`, `class_weights` from it on.
+
+    Args:
+      class_weights: [C].
+      epoch: current epoch from 0, a Python or traced integer.
+      start_epoch: the first epoch with the weights; 160 of 200 in the CIFAR recipes.
+
+    Returns:
+      Weights [C].
+
+    Source: Cao et al., NeurIPS 2019, arXiv:1906.07413, algorithm 1.
+    """
+    class_weights = jnp.asarray(class_weights)
+    return jnp.where(jnp.asarray(epoch) >= start_epoch, class_weights, jnp.ones_like(class_weights))
+
+
+WEIGHTS: dict[str, Callable[..., jax.Array]] = {
+    "none": uniform,
+    "inverse_frequency": inverse_frequency,
+    "effective_number": effective_number,
+}
+"""Name in a config -> class weights."""
+
+
+def _counts(class_counts: ArrayLike) -> jax.Array:
+    if jnp.ndim(class_counts) != 1:
+        raise ValueError(f"class_counts has shape {list(jnp.shape(class_counts))}; expected [C]")
+    if not isinstance(class_counts, jax.core.Tracer):
+        values = np.asarray(class_counts)
+        if values.size and not values.min() >= 1:
+            raise ValueError(
+                f"class_counts holds {values.min()} (class {values.argmin()}); expected at least 1 image a class"
+            )
+    return jnp.asarray(class_counts, jnp.result_type(float))
+
+
+def _scaled(weights: jax.Array) -> jax.Array:
+    return weights / jnp.sum(weights) * weights.shape[0]

@@ -1,0 +1,1 @@
+"""The trainer behind launch.py: settings, state, step, loop, checkpoints."""

@@ -1,0 +1,119 @@
+"""Checkpoints with Orbax: asynchronous, atomic, the newest few and the best; checked when read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from ltjax.training.state import TrainState
+
+
+class Checkpoints:
+    """The checkpoints of one work directory, WORKDIR/checkpoints/STEP/.
+
+    Each holds the whole state, a digest of its bytes, and the test accuracy at that moment. A step directory appears only when
+    complete, so a run killed while saving leaves the one before.
+    """
+
+    def __init__(self, workdir: Path, *, keep: int = 2, best: bool = True, warn: Callable[[str], None] = print) -> None:
+        """keep: newest kept. best: keep the most accurate too. warn: receives a line for each checkpoint that can't be used."""
+        self.folder = workdir.absolute() / "checkpoints"
+        self._warn = warn
+        kept: list[policies.PreservationPolicy] = [policies.LatestN(keep)]
+        if best:
+            kept.append(policies.BestN(get_metric_fn=_accuracy, n=1, keep_checkpoints_without_metrics=False))
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy(kept), cleanup_tmp_directories=True
+        )
+        self._manager = ocp.CheckpointManager(self.folder, options=options, item_names=("state", "record"))
+
+    def save(self, state: TrainState, *, accuracy: float | None = None, best: dict | None = None) -> None:
+        """Starts saving; returns once the state is copied, so that the run may go on and donate it.
+
+        Args:
+          state: of training.
+          accuracy: test accuracy of this state in [0, 1]; None if it was not evaluated.
+          best: anything small and JSON-able that should come back with the state.
+        """
+        step = int(state.step)
+        arrays = jax.device_get(_plain(state))
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(arrays),
+                record=ocp.args.JsonSave({"digest": _digest(arrays), "best": best, "accuracy": accuracy}),
+            ),
+            metrics=None if accuracy is None else {"accuracy": accuracy},
+            force=True,
+        )
+
+    def restore(self, like: TrainState) -> tuple[TrainState, dict | None] | None:
+        """The newest checkpoint that is whole, in the structure of `like`, and what was saved as `best`; None if there is none.
+
+        A damaged one is reported through `warn`, removed, and the one before it is used.
+
+        Raises:
+          ValueError: there are checkpoints and none of them can be used.
+        """
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for step in steps:
+            try:
+                state, record = self._read(step, like)
+            except Exception as error:  # a damaged file fails in many ways; each means: use the one before
+                self._warn(f"checkpoint {self.folder / str(step)} is damaged ({_first_line(error)}); trying the one before it")
+                continue
+            for damaged in steps[: steps.index(step)]:
+                self._manager.delete(damaged)
+            return state, record["best"]
+        if steps:
+            raise ValueError(f"{self.folder}: none of its {len(steps)} checkpoints can be read; delete the folder to start anew")
+        return None
+
+    def wait(self) -> None:
+        """Returns once everything is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+    def _read(self, step: int, like: TrainState) -> tuple[TrainState, dict]:
+        template = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(lambda: _plain(like)))
+        restored = self._manager.restore(
+            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template), record=ocp.args.JsonRestore())
+        )
+        arrays, record = restored["state"], restored["record"]
+        if _digest(arrays) != record["digest"]:
+            raise ValueError("its bytes do not match their checksum")
+        state = jax.tree.map(lambda leaf, value: jax.device_put(value, leaf.sharding), _plain(like), arrays)
+        return state.replace(key=jax.random.wrap_key_data(state.key)), record
+
+
+def _plain(state: TrainState) -> TrainState:
+    """The state with its PRNG key as integers."""
+    return state.replace(key=jax.random.key_data(state.key))
+
+
+def _digest(arrays: Any) -> str:
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
+        leaf = np.ascontiguousarray(leaf)
+        digest.update(json.dumps([jax.tree_util.keystr(path), leaf.dtype.str, leaf.shape]).encode())
+        digest.update(leaf.tobytes())
+    return digest.hexdigest()
+
+
+def _accuracy(metrics: dict) -> float:
+    return metrics["accuracy"]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,263 @@
+"""Training and evaluation from a resolved config and a work directory."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from ltjax import metrics
+from ltjax.training import devices
+from ltjax.training.checkpoint import Checkpoints
+from ltjax.training.experiment import Experiment, Programs, build, load_variables
+from ltjax.training.progress import Display
+from ltjax.training.settings import learning_rate_schedule, rho_schedule, scaled
+from ltjax.training.state import TrainState
+from ltjax.training.step import EvaluationSums
+from ltjax.training.workdir import Scalars, Workdir
+
+
+class Stopped(Exception):
+    """The run was asked to stop by a signal and has saved; `signum` says which."""
+
+    def __init__(self, message: str, signum: int) -> None:
+        super().__init__(message)
+        self.signum = signum
+
+
+class Diverged(Exception):
+    """The loss became NaN or infinite; the last good checkpoint was kept."""
+
+
+def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+    """Trains, or continues what `workdir` holds, to the last epoch.
+
+    Args:
+      config: resolved (`ltjax.training.settings.resolve`).
+      workdir: created if absent.
+
+    Returns:
+      What stands in result.json: last and best epoch's metrics, confusion matrix.
+
+    Raises:
+      ValueError, FileNotFoundError: a config, data or work directory that can't be used.
+      Diverged: loss not finite.
+      Stopped: SIGTERM or Ctrl-C; the state is saved.
+    """
+    experiment = build(config)
+    folder = Workdir(workdir)
+    folder.begin(config, experiment.dataset, experiment.class_counts)
+    scalars = Scalars(workdir, config)
+    notes: list[str] = []
+    checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, best=config.checkpoint.best, warn=notes.append)
+    try:
+        state = experiment.create_state()
+        restored = checkpoints.restore(state)
+        best = None
+        if restored is not None:
+            state, best = restored
+            notes.append(f"continuing from epoch {int(state.epoch) + 1}, step {int(state.step)}")
+        run = _Run(experiment, folder, checkpoints, scalars, best)
+        return run.to_the_end(state, notes)
+    finally:
+        checkpoints.close()
+        scalars.close()
+
+
+def evaluate(config: ConfigDict, workdir: Path | None) -> dict[str, Any]:
+    """Evaluates `config.init_from`, or else the newest checkpoint of `workdir`, on the test set.
+
+    Returns:
+      Metrics as in metrics.jsonl, and the confusion matrix.
+
+    Raises:
+      ValueError, FileNotFoundError: nothing to evaluate, or it can't be read.
+    """
+    experiment = build(config)
+    if config.init_from:
+        variables = load_variables(config, experiment.recipe.model, experiment.image_shape)
+        variables = jax.device_put(variables, devices.replicated(experiment.devices))
+    else:
+        if workdir is None or not (workdir / "checkpoints").is_dir():
+            raise FileNotFoundError(f"nothing to evaluate: {workdir} holds no checkpoints; give --workdir=RUN or --config.init_from=FILE")
+        checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, best=config.checkpoint.best)
+        restored = checkpoints.restore(experiment.create_state())
+        checkpoints.close()
+        if restored is None:
+            raise FileNotFoundError(f"nothing to evaluate: {workdir / 'checkpoints'} is empty; train first, or give --config.init_from=FILE")
+        variables = restored[0].variables
+    sums = jax.device_get(Programs(experiment).evaluate(variables))
+    return {**test_metrics(sums, experiment.groups), "confusion": sums.confusion.tolist()}
+
+
+def test_metrics(sums: EvaluationSums, groups: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Metrics of one evaluation: loss, top-1 (and top-5 for 100 classes or more), groups, balanced, per class; shares in [0, 1]."""
+    count = int(sums.confusion.sum())
+    row: dict[str, Any] = {"test_loss": float(sums.loss) / count, "test_accuracy": metrics.accuracy(sums.confusion)}
+    if len(sums.confusion) >= 100:
+        row["test_top5"] = int(sums.top5) / count
+    row |= metrics.group_accuracy(sums.confusion, groups)
+    row["balanced_accuracy"] = metrics.balanced_accuracy(sums.confusion)
+    row["per_class"] = [round(float(value), 6) for value in metrics.per_class_accuracy(sums.confusion)]
+    return row
+
+
+class _Run:
+    """The loop's parts, together for the length of a run."""
+
+    def __init__(
+        self, experiment: Experiment, folder: Workdir, checkpoints: Checkpoints, scalars: Scalars, best: dict | None
+    ) -> None:
+        self.experiment, self.folder, self.checkpoints, self.scalars, self.best = experiment, folder, checkpoints, scalars, best
+        self.config = experiment.config
+        self.programs = Programs(experiment)
+        self.learning_rate, self.rho = learning_rate_schedule(self.config), rho_schedule(self.config)
+        self.confusion: list | None = None
+        self.saved_at = time.monotonic()
+
+    def to_the_end(self, state: TrainState, notes: list[str]) -> dict[str, Any]:
+        epochs, first, position = self.config.training.epochs, int(state.epoch), int(state.position)
+        rows = self.folder.rewind_metrics(first)
+        steps = self.experiment.steps_per_epoch
+        with Display(epochs, steps, first * steps + position) as display, _signals() as received:
+            for line in (*_header(self.experiment, self.folder.path), *notes):
+                display.say(line)
+            for epoch in range(first, epochs):
+                state, position, seconds = self._epoch(state, epoch, position, display, received)
+                row, state = self._finish_epoch(state, epoch, seconds, display)
+                rows.append(row)
+                position = 0
+                if received and epoch + 1 < epochs:
+                    self._stop(state, received[0])
+            if self.confusion is None:  # a finished run started again
+                sums = jax.device_get(self.programs.evaluate(state.variables))
+                self.confusion = sums.confusion.tolist()
+        result = {"last": rows[-1], "best": self.best, "confusion": self.confusion, "epochs": len(rows)}
+        self.folder.write_result(result)
+        return result
+
+    def _epoch(
+        self, state: TrainState, epoch: int, position: int, display: Display, received: list[int]
+    ) -> tuple[TrainState, int, float]:
+        settings = self.experiment.settings(epoch)
+        began = time.monotonic()
+        while position < self.experiment.steps_per_epoch:
+            display.at(epoch, position, "training")
+            state, position = self.programs.advance(state, position, settings)
+            if self.programs.steps_per_call:
+                self._check_finite(state, epoch)
+                if received and position < self.experiment.steps_per_epoch:
+                    self._stop(state, received[0])
+        jax.block_until_ready(state.step)
+        return state, position, time.monotonic() - began
+
+    def _finish_epoch(
+        self, state: TrainState, epoch: int, seconds: float, display: Display
+    ) -> tuple[dict[str, Any], TrainState]:
+        self._check_finite(state, epoch)
+        running = jax.device_get(state.running)
+        count = int(running.count)
+        row: dict[str, Any] = {
+            "epoch": epoch,
+            "step": int(state.step),
+            "learning_rate": self.learning_rate(epoch),
+            "rho": self.rho(epoch) if self.config.sam.enabled else 0.0,
+            "train_loss": float(running.loss) / count,
+            "train_accuracy": int(running.correct) / count,
+            "seconds": round(seconds, 3),
+            "images_per_second": round(count / seconds, 1),
+        }
+        last = epoch + 1 == self.config.training.epochs
+        improved = False
+        if last or (epoch + 1) % self.config.evaluation.every == 0:
+            display.at(epoch, self.experiment.steps_per_epoch, "evaluating")
+            sums = jax.device_get(self.programs.evaluate(state.variables))
+            row |= test_metrics(sums, self.experiment.groups)
+            if not math.isfinite(row["test_loss"]):
+                raise Diverged(self._diverged(epoch, int(state.step), "test loss"))
+            self.confusion = sums.confusion.tolist()
+            improved = self.best is None or row["test_accuracy"] > self.best["test_accuracy"]
+            if improved:
+                self.best = row
+        self.folder.append_metrics(row)
+        self.scalars.write(row)
+        display.epoch(row)
+        state = self.programs.next_epoch(state)
+        due = (epoch + 1) % self.config.checkpoint.every == 0 or time.monotonic() - self.saved_at > 60 * self.config.checkpoint.minutes
+        if last or due or (improved and self.config.checkpoint.best):
+            self.checkpoints.save(state, accuracy=row.get("test_accuracy"), best=self.best)
+            self.saved_at = time.monotonic()
+        return row, state
+
+    def _stop(self, state: TrainState, signum: int) -> None:
+        self.checkpoints.save(state, best=self.best)
+        self.checkpoints.wait()
+        raise Stopped(
+            f"stopped by {signal.Signals(signum).name} and saved at epoch {int(state.epoch) + 1}, step {int(state.step)};"
+            f" the same command with --workdir={self.folder.path} continues",
+            signum,
+        )
+
+    def _check_finite(self, state: TrainState, epoch: int) -> None:
+        step = int(state.running.first_bad_step)
+        if step >= 0:
+            raise Diverged(self._diverged(epoch, step, "training loss"))
+
+    def _diverged(self, epoch: int, step: int, what: str) -> str:
+        self.checkpoints.wait()
+        return (
+            f"{what} is NaN or infinite at epoch {epoch + 1}, step {step}; the last good checkpoint is kept in"
+            f" {self.checkpoints.folder}. Try a lower config.learning_rate.base or config.sam.rho in another --workdir"
+        )
+
+
+def _header(experiment: Experiment, path: Path) -> Iterator[str]:
+    """What is about to run, in three lines."""
+    config, dataset, counts = experiment.config, experiment.dataset, experiment.class_counts
+    yield (
+        f"{config.name}: {config.model.name} on {dataset.name}, {len(dataset.train_labels):,} training images"
+        f" ({counts.max()} to {counts.min()} a class, from {dataset.source}), {len(dataset.test_labels):,} test images"
+    )
+    rate, epochs = config.learning_rate, config.training.epochs
+    parts = [f"{config.loss.name}", f"{epochs} epochs, batch {config.training.batch_size}, seed {config.seed}"]
+    if config.reweighting.name != "none":
+        parts.append(f"{config.reweighting.name} weights from epoch {scaled(config, config.reweighting.start_epoch) + 1}")
+    if rate.schedule == "warmup_piecewise":
+        drops = [str(scaled(config, milestone) + 1) for milestone in rate.milestones]
+        parts.append(f"learning rate {rate.base}, drops at epochs {', '.join(drops)}")
+    if config.sam.enabled:
+        radius = config.sam.rho if config.sam.schedule == "constant" else config.sam.schedule
+        parts.append(f"{'ASAM' if config.sam.adaptive else 'SAM'} rho {radius}")
+    yield "; ".join(parts)
+    device = experiment.devices[0]
+    yield f"{len(experiment.devices)} x {device.device_kind} ({device.platform}), {config.model.dtype}; {path}"
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collects SIGTERM and Ctrl-C instead of dying by them; a second Ctrl-C interrupts at once."""
+    received: list[int] = []
+
+    def handle(signum, frame):
+        if received and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(signum)
+
+    try:
+        previous = {signum: signal.signal(signum, handle) for signum in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:  # not the main thread (a library user's choice): leave signals alone
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)

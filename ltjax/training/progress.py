@@ -1,0 +1,71 @@
+"""What the user sees while training: a line an epoch, and on a terminal a live bar with the time left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+class Display:
+    """A line an epoch; a bar under it on a terminal only, so that a log file stays plain.
+
+    Args:
+      num_epochs, steps_per_epoch: of the run.
+      first_step: where a continued run starts.
+    """
+
+    def __init__(self, num_epochs: int, steps_per_epoch: int, first_step: int = 0, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+        self._epochs, self._steps = num_epochs, steps_per_epoch
+        self._first, self._began = first_step, time.monotonic()
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            TextColumn("{task.percentage:3.0f}%  {task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]} left"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        total = num_epochs * steps_per_epoch
+        self._task = self._bar.add_task("", total=total, completed=first_step, epoch=f"1/{num_epochs}", note="compiling", left="?")
+
+    def __enter__(self) -> Display:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def say(self, line: str) -> None:
+        """A line of its own, above the bar."""
+        self.console.print(line, markup=False, soft_wrap=True)
+
+    def at(self, epoch: int, position: int, note: str = "") -> None:
+        """Moves the bar to a step of an epoch."""
+        step = epoch * self._steps + position
+        self._bar.update(self._task, completed=step, epoch=f"{epoch + 1}/{self._epochs}", note=note, left=self.left(step))
+
+    def left(self, step: int) -> str:
+        """Time left as h:mm:ss, from the pace since the start."""
+        done = step - self._first
+        if done <= 0:
+            return "?"
+        seconds = round((self._epochs * self._steps - step) * (time.monotonic() - self._began) / done)
+        return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """The line of a finished epoch."""
+        width = len(str(self._epochs))
+        line = (
+            f"epoch {row['epoch'] + 1:{width}d}/{self._epochs}  loss {row['train_loss']:.4f}  acc {100 * row['train_accuracy']:5.2f} %"
+        )
+        if "test_accuracy" in row:
+            line += f"  test loss {row['test_loss']:.4f}  acc {100 * row['test_accuracy']:5.2f} %"
+            line += "  many/med/few " + "/".join(f"{100 * row[name]:.1f}" for name in ("many", "medium", "few"))
+        left = self.left((row["epoch"] + 1) * self._steps)
+        self.say(f"{line}  {row['images_per_second']:,.0f} images/s  {left} left")

@@ -1,0 +1,185 @@
+"""What a run leaves in its work directory besides checkpoints: config.json, metrics.jsonl, result.json, TensorBoard events."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from ltjax import __version__
+from ltjax.data import Dataset
+from ltjax.training.settings import flat
+
+# Fields that may change between a run and its continuation: they do not enter the numbers.
+_FREE = ("by_dataset.", "published.", "logging.", "checkpoint.", "evaluation.", "data.dir", "data.download", "training.cpu_devices")
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml-collections")
+
+
+class Workdir:
+    """A run's folder.
+
+    Raises:
+      ValueError: on creation, if the folder belongs to another config or other data; names what differs.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def begin(self, config: ConfigDict, dataset: Dataset, class_counts: np.ndarray) -> None:
+        """Writes config.json, or checks that the one there agrees and adds this start to it."""
+        record = {
+            "config": flat(config),
+            "data": {"digest": _digest(dataset), "source": dataset.source, "class_counts": class_counts.tolist()},
+            "class_names": list(dataset.class_names),
+            "starts": [],
+        }
+        file = self.path / "config.json"
+        if file.exists():
+            before = _read_json(file)
+            self._check_same(before, record)
+            record["starts"] = before["starts"]
+        self.path.mkdir(parents=True, exist_ok=True)
+        record["starts"].append(_circumstances())
+        write_atomically(file, json.dumps(record, indent=1))
+
+    def _check_same(self, before: dict, now: dict) -> None:
+        names = [name for name in {**before["config"], **now["config"]} if not name.startswith(_FREE) and name != "name"]
+        absent = object()
+        pairs = {name: (before["config"].get(name, absent), now["config"].get(name, absent)) for name in names}
+        differing = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+        if differing:
+            told = ", ".join(
+                f"{name} ({'absent' if a is absent else a} there, {'absent' if b is absent else b} now)"
+                for name, (a, b) in sorted(differing.items())
+            )
+            raise ValueError(f"{self.path} was made with another config: {told}; use another --workdir, or the same config to continue")
+        if before["data"]["digest"] != now["data"]["digest"]:
+            raise ValueError(
+                f"{self.path} was trained on other images (from {before['data']['source']}, now {now['data']['source']});"
+                " give the same data to continue, or use another --workdir"
+            )
+
+    def read_metrics(self, before_epoch: int | None = None) -> list[dict]:
+        """Lines of metrics.jsonl, of epochs before `before_epoch`; a line cut short by a kill is left out."""
+        file = self.path / "metrics.jsonl"
+        lines = file.read_text().splitlines() if file.exists() else []
+        rows = []
+        for line in lines:
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return [row for row in rows if before_epoch is None or row["epoch"] < before_epoch]
+
+    def rewind_metrics(self, epoch: int) -> list[dict]:
+        """Drops lines of epochs that a continued run does again; returns the kept ones."""
+        rows = self.read_metrics(epoch)
+        write_atomically(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        return rows
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        with open(self.path / "metrics.jsonl", "a") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        write_atomically(self.path / "result.json", json.dumps(result, indent=1))
+
+
+class Scalars:
+    """TensorBoard events and, when asked, Weights & Biases."""
+
+    def __init__(self, workdir: Path, config: ConfigDict) -> None:
+        """Raises ImportError if W&B is asked for and not installed."""
+        self._tensorboard = self._wandb = None
+        if config.logging.tensorboard:
+            from tensorboard.summary import Writer
+
+            self._tensorboard = Writer(str(workdir / "tensorboard"))
+        if config.logging.wandb:
+            try:
+                import wandb
+            except ImportError:
+                raise ImportError("config.logging.wandb needs the wandb package: pip install 'ltjax[wandb]'") from None
+            self._wandb = wandb.init(
+                project=config.logging.wandb_project,
+                dir=str(workdir),
+                name=workdir.name,
+                id=hashlib.sha256(str(workdir.absolute()).encode()).hexdigest()[:16],
+                resume="allow",
+                config=flat(config),
+            )
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        values = {name: value for name, value in row.items() if isinstance(value, (int, float)) and name != "epoch"}
+        if self._tensorboard is not None:
+            for name, value in values.items():
+                self._tensorboard.add_scalar(name, value, step=row["epoch"])
+            self._tensorboard.flush()
+        if self._wandb is not None:
+            self._wandb.log(values, step=row["epoch"])
+
+    def close(self) -> None:
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """The file is either the old or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); use another --workdir, or delete this one to start anew") from None
+
+
+def _digest(dataset: Dataset) -> str:
+    digest = hashlib.sha256(dataset.train_labels.tobytes())
+    digest.update(np.ascontiguousarray(dataset.train_images).tobytes())
+    return digest.hexdigest()
+
+
+def _circumstances() -> dict:
+    device = jax.devices()[0]
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "device": f"{jax.device_count()} x {device.device_kind}",
+        "python": platform.python_version(),
+        "versions": {"ltjax": __version__, **{name: importlib.metadata.version(name) for name in _PACKAGES}},
+        "git": _git_revision(),
+    }
+
+
+def _git_revision() -> str | None:
+    """Revision of the checkout that ltjax is imported from, "+" if it has changes; None outside one."""
+    folder = Path(__file__).resolve().parents[2]
+    try:
+        revision, changes = (
+            subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+            for arguments in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return revision + ("+" if changes else "")
