@@ -95,7 +95,7 @@ def run_torch(options: argparse.Namespace, seed: int, dataset: data.Dataset, cou
                 loss = reference.weighted_mean(reference.ldam(logits, y, class_counts=counts), y, weights)
                 loss.backward()
                 if phase == sam.ascend:
-                    total += float(loss) * len(y)
+                    total += loss.item() * len(y)
                     correct += int((logits.argmax(1) == y).sum())
                 phase()
         seconds += time.monotonic() - began

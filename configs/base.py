@@ -37,7 +37,7 @@ def get_config() -> ConfigDict:
     config.augment.mixup_alpha = 0.0  # of Beta(alpha, alpha); 0 is off
 
     config.model = ConfigDict()
-    config.model.name = "resnet32"  # resnet20, resnet32, resnet44, resnet56, resnet110
+    config.model.name = "resnet32"  # resnet20, resnet32, resnet44, resnet56, resnet110; resnet8 for trying things out
     config.model.classifier = "linear"  # linear, normalized (cosines; what LDAM expects)
     config.model.width = 16  # channels of the first stage
     config.model.dtype = "float32"  # of the computation: float32, bfloat16; parameters and statistics stay float32

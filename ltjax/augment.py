@@ -6,6 +6,8 @@ the operation can be checked against another library given the same draw.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -60,7 +62,7 @@ def random_crop_flip(key: jax.Array, images: jax.Array, *, padding: int = 4, fli
     return images
 
 
-def normalize(images: jax.Array, mean: ArrayLike, std: ArrayLike) -> jax.Array:
+def normalize(images: jax.Array, mean: ArrayLike | Sequence[float], std: ArrayLike | Sequence[float]) -> jax.Array:
     """uint8 images [..., C] to (images / 255 - mean) / std in the default floating dtype; mean and std are [C] of [0, 1] values."""
     dtype = jnp.result_type(float)
     return (images.astype(dtype) / 255.0 - jnp.asarray(mean, dtype)) / jnp.asarray(std, dtype)

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -32,8 +33,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
 def _main(argv: Sequence[str]) -> None:
     if argv[1:]:
         _fail(f"unexpected argument {argv[1]!r}; every option is --name=value")
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for name in ("absl", "jax", "orbax"):  # absl shows their information lines otherwise; errors still come through
+        logging.getLogger(name).setLevel(logging.ERROR)
     from ltjax.training.loop import Diverged, Stopped
 
     try:
@@ -84,13 +85,13 @@ def _config():
         raise ValueError("--config is missing; for instance --config=configs/quickstart.py")
     try:
         _CONFIG.value.lock()
-    except AttributeError:
-        raise ValueError(f"--config={flags.FLAGS['config'].config_filename}: not a config file") from None
+    except OSError as error:
+        raise ValueError(f"--config: {' '.join(str(error).split())}") from None
     return resolve(_CONFIG.value)
 
 
 def _flag_error(error: Exception) -> str:
-    """'nmae'\\nDid you mean "name" instead of "nmae"? and the like, as one line without nested quotes."""
+    """The error as one line; ml_collections' own come as a quoted string with an escaped line break."""
     text = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
     if isinstance(error, (AttributeError, KeyError)):
         text = "unknown config field " + text.strip("\"'")
@@ -105,6 +106,6 @@ def _unexpected(error: Exception) -> bool:
     return trace is not None and f"{os.sep}ltjax{os.sep}" not in trace.tb_frame.f_code.co_filename
 
 
-def _fail(message: str, status: int = 2):
+def _fail(message: str, status: int = 2) -> NoReturn:
     print(f"launch.py: {message}", file=sys.stderr)
     sys.exit(status)

@@ -122,7 +122,6 @@ def _counts(values: ArrayLike) -> np.ndarray:
     counts = np.asarray(values, np.int64)
     if counts.ndim != 1 or counts.min(initial=1) < 1:
         raise ValueError(
-            f"class {counts.argmin()} would have {counts.min()} images; expected at least 1"
-            " (raise the imbalance factor or the count)"
+            f"class {counts.argmin()} would have {counts.min()} images; expected at least 1 (raise the imbalance factor or the count)"
         )
     return counts

@@ -103,9 +103,7 @@ def ldam_margins(class_counts: ArrayLike, max_margin: float = 0.5) -> jax.Array:
     return max_margin * (counts / jnp.min(counts)) ** -0.25
 
 
-def ldam(
-    logits: ArrayLike, labels: ArrayLike, *, class_counts: ArrayLike, max_margin: float = 0.5, scale: float = 30.0
-) -> jax.Array:
+def ldam(logits: ArrayLike, labels: ArrayLike, *, class_counts: ArrayLike, max_margin: float = 0.5, scale: float = 30.0) -> jax.Array:
     """LDAM loss: cross-entropy of scale * (logits - margin of the true class at the true class).
 
     Args:
@@ -134,9 +132,7 @@ def ldam(
     return _at_label(jax.nn.softplus(log_others - (scores - scale * margins)), labels)
 
 
-def vector_scaling(
-    logits: ArrayLike, labels: ArrayLike, *, class_counts: ArrayLike, gamma: float = 0.3, tau: float = 1.0
-) -> jax.Array:
+def vector_scaling(logits: ArrayLike, labels: ArrayLike, *, class_counts: ArrayLike, gamma: float = 0.3, tau: float = 1.0) -> jax.Array:
     """Vector-scaling (VS) loss: cross-entropy of logits / D + i, D_c = (n_max / n_c)^gamma, i_c = tau * log(n_c / N).
 
     With gamma = 0 it is logit adjustment; with tau = 0 it is class-dependent temperatures (CDT).
@@ -182,9 +178,7 @@ def balanced_softmax(logits: ArrayLike, labels: ArrayLike, *, class_counts: Arra
     return cross_entropy(logits + jnp.log(_counts(class_counts, logits)).astype(logits.dtype), labels)
 
 
-def logit_adjusted(
-    logits: ArrayLike, labels: ArrayLike, *, class_counts: ArrayLike, tau: float = 1.0
-) -> jax.Array:
+def logit_adjusted(logits: ArrayLike, labels: ArrayLike, *, class_counts: ArrayLike, tau: float = 1.0) -> jax.Array:
     """Logit-adjusted loss: cross-entropy of logits + tau * log(n / N). For the post-hoc form see `metrics.adjust_logits`.
 
     Args:
@@ -250,6 +244,7 @@ def mixup(loss_a: ArrayLike, loss_b: ArrayLike, lam: ArrayLike) -> jax.Array:
 
     Source: Zhang et al., ICLR 2018, arXiv:1710.09412, in the form of the authors' program.
     """
+    lam = jnp.asarray(lam)
     return lam * jnp.asarray(loss_a) + (1.0 - lam) * jnp.asarray(loss_b)
 
 
@@ -286,7 +281,7 @@ def _check(logits: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
             f" {list(logits.shape[:-1])} or floating-point probabilities {list(logits.shape)}"
         )
     values = _concrete(labels)
-    if values is not None and _is_ids(labels) and values.size and not (0 <= values.min() and values.max() < num_classes):
+    if values is not None and _is_ids(labels) and values.size and not (values.min() >= 0 and values.max() < num_classes):
         bad = values.min() if values.min() < 0 else values.max()
         raise ValueError(f"label {bad} is outside 0..{num_classes - 1}; the logits have {num_classes} classes")
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))

@@ -64,7 +64,7 @@ def balanced_accuracy(confusion: ArrayLike) -> float:
 
 
 def precision_recall_f1(confusion: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per-class precision, recall and F1, float64 [C] each; 0 where nothing was predicted (or present), as scikit-learn's zero_division=0."""
+    """Per-class precision, recall and F1, float64 [C] each; 0 where undefined, as scikit-learn's zero_division=0."""
     confusion = np.asarray(confusion)
     precision = np.nan_to_num(_ratio(np.diag(confusion), confusion.sum(axis=0)))
     recall = np.nan_to_num(per_class_accuracy(confusion))
@@ -104,7 +104,7 @@ def groups_by_threshold(class_counts: ArrayLike, few: int = 20, many: int = 100)
     return {name: np.flatnonzero(mask) for name, mask in zip(GROUPS, masks, strict=True)}
 
 
-def group_accuracy(confusion: ArrayLike, groups: Mapping[str, ArrayLike]) -> dict[str, float]:
+def group_accuracy(confusion: ArrayLike, groups: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Mean recall of each group's classes, in [0, 1]; NaN for a group without classes."""
     recall = per_class_accuracy(confusion)
     return {name: float(np.mean(recall[classes])) if len(classes) else float("nan") for name, classes in groups.items()}

@@ -46,23 +46,17 @@ def power(
     return _draw(key, labels, counts, class_probabilities(counts, q), num_samples)
 
 
-def square_root(
-    key: jax.Array, labels: ArrayLike, *, num_classes: int | None = None, num_samples: int | None = None
-) -> jax.Array:
+def square_root(key: jax.Array, labels: ArrayLike, *, num_classes: int | None = None, num_samples: int | None = None) -> jax.Array:
     """Class probability proportional to the square root of n_c: `power` with q = 1/2."""
     return power(key, labels, 0.5, num_classes=num_classes, num_samples=num_samples)
 
 
-def class_balanced(
-    key: jax.Array, labels: ArrayLike, *, num_classes: int | None = None, num_samples: int | None = None
-) -> jax.Array:
+def class_balanced(key: jax.Array, labels: ArrayLike, *, num_classes: int | None = None, num_samples: int | None = None) -> jax.Array:
     """Every class equally likely: `power` with q = 0, the weighted random sampler with weights 1 / n_y."""
     return power(key, labels, 0.0, num_classes=num_classes, num_samples=num_samples)
 
 
-def reversed(  # noqa: A001 - the field's name for it, read as sampling.reversed
-    key: jax.Array, labels: ArrayLike, *, num_classes: int | None = None, num_samples: int | None = None
-) -> jax.Array:
+def reversed(key: jax.Array, labels: ArrayLike, *, num_classes: int | None = None, num_samples: int | None = None) -> jax.Array:
     """Class probability proportional to 1 / n_c, so the tail is drawn most: `power` with q = -1.
 
     Source: Zhou et al. (BBN), CVPR 2020, arXiv:1912.02413, section 4.2.
@@ -88,7 +82,7 @@ def progressive(
     """
     labels, counts = _labels_and_counts(labels, num_classes)
     probabilities = (1.0 - progress) * class_probabilities(counts, 1.0) + progress * class_probabilities(counts, 0.0)
-    return _draw(key, labels, counts, probabilities, num_samples)
+    return _draw(key, labels, counts, jnp.asarray(probabilities), num_samples)
 
 
 def class_probabilities(class_counts: ArrayLike, q: float) -> jax.Array:
@@ -118,9 +112,7 @@ def _labels_and_counts(labels: ArrayLike, num_classes: int | None) -> tuple[jax.
     return labels, jnp.bincount(labels, length=num_classes)
 
 
-def _draw(
-    key: jax.Array, labels: jax.Array, counts: jax.Array, probabilities: jax.Array, num_samples: int | None
-) -> jax.Array:
+def _draw(key: jax.Array, labels: jax.Array, counts: jax.Array, probabilities: jax.Array, num_samples: int | None) -> jax.Array:
     class_key, image_key = jax.random.split(key)
     shape = (labels.shape[0] if num_samples is None else num_samples,)
     classes = jax.random.categorical(class_key, jnp.log(probabilities), shape=shape)

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-
 # ---- Losses: per example, as definitions (RECIPES: cross-entropy of changed logits) ----
 
 

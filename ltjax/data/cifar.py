@@ -10,7 +10,7 @@ import tarfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -111,7 +111,7 @@ def _load(layout: _Layout, folder: str, download: bool) -> Dataset:
 def _ways(layout: _Layout) -> str:
     return (
         f"give --config.data.dir=DIR or set LTJAX_DATA_DIR=DIR, where DIR holds {layout.archive} (from {layout.url}), or its unpacked"
-        f" folder {layout.folder}/, or a tensorflow-datasets folder {layout.name}/; or use --config.data.name=digits, which needs no download"
+        f" folder {layout.folder}/, or a tensorflow-datasets folder {layout.name}/; or --config.data.name=digits, which needs none"
     )
 
 
@@ -184,7 +184,7 @@ class _ArraysOnly(pickle.Unpickler):
     """Admits NumPy arrays and plain containers; every other name in a pickle is refused, so that no code in it runs."""
 
     # numpy.core is where NumPy 1 pickled from, numpy._core NumPy 2; _codecs.encode is how Python 3 writes bytes in protocol 2.
-    _ALLOWED = {
+    _ALLOWED: ClassVar = {
         *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
         ("numpy", "ndarray"),
         ("numpy", "dtype"),

@@ -36,9 +36,7 @@ class Dataset:
                     " expected uint8 [N, H, W, C] and N labels"
                 )
             if len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:
-                raise ValueError(
-                    f"{self.name} {split}: labels span {labels.min()}..{labels.max()}; expected 0..{self.num_classes - 1}"
-                )
+                raise ValueError(f"{self.name} {split}: labels span {labels.min()}..{labels.max()}; expected 0..{self.num_classes - 1}")
 
     @property
     def num_classes(self) -> int:

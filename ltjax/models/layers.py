@@ -109,7 +109,7 @@ def _unit_columns(key: jax.Array, shape: tuple[int, int], dtype: Any) -> jax.Arr
 
 
 def _normalized(x: jax.Array, axis: int) -> jax.Array:
-    """x / max(norm, 1e-12) as torch.nn.functional.normalize, with a finite gradient at 0."""
+    """X / max(norm, 1e-12) as torch.nn.functional.normalize, with a finite gradient at 0."""
     squares = jnp.sum(jnp.square(x), axis=axis, keepdims=True)
     zero = squares == 0.0
     norm = jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, squares)))

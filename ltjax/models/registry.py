@@ -12,6 +12,7 @@ import flax.linen as nn
 from ltjax.models.resnet_cifar import ResNetCifar
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
+    "resnet8": partial(ResNetCifar, blocks=1),
     "resnet20": partial(ResNetCifar, blocks=3),
     "resnet32": partial(ResNetCifar, blocks=5),
     "resnet44": partial(ResNetCifar, blocks=7),

@@ -70,9 +70,7 @@ class ResNetCifar(nn.Module):
         # Pool and classify in float32 or wider: the cosines of a normalised classifier are scaled by 30 in the loss.
         x = x.astype(jnp.promote_types(x.dtype, self.param_dtype))
         x = jnp.mean(x, axis=(1, 2))
-        return classifier(
-            self.classifier, self.num_classes, dtype=None, param_dtype=self.param_dtype, name="linear"
-        )(x)
+        return classifier(self.classifier, self.num_classes, dtype=None, param_dtype=self.param_dtype, name="linear")(x)
 
 
 def conv3x3(features: int, stride: int, *, name: str, dtype: Any, param_dtype: Any) -> nn.Conv:

@@ -48,8 +48,7 @@ def from_torch(name: str, state_dict: Mapping[str, Any]) -> dict:
     unexpected = sorted(set(arrays) - set(names.values()))
     if missing or unexpected:
         raise ValueError(
-            f"state dict does not fit {name}: {len(missing)} names missing{_some(missing)},"
-            f" {len(unexpected)} unexpected{_some(unexpected)}"
+            f"state dict does not fit {name}: {len(missing)} names missing{_some(missing)}, {len(unexpected)} unexpected{_some(unexpected)}"
         )
     variables = {}
     for path, leaf in template.items():

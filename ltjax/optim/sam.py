@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 class SamState(NamedTuple):
     """State of `sam`: updates done so far (for a scheduled rho) and the base optimiser's state."""
 
-    count: jax.Array
+    step: jax.Array
     base: Any
 
 
@@ -46,13 +46,10 @@ def ascend(params: Any, grads: Any, rho: ArrayLike, adaptive: bool = False) -> A
     return jax.tree.map(perturbed, params, grads)
 
 
-def sam(
-    base: optax.GradientTransformation, rho: float | optax.Schedule, adaptive: bool = False
-) -> optax.GradientTransformationExtraArgs:
+def sam(base: optax.GradientTransformation, rho: float | optax.Schedule, adaptive: bool = False) -> optax.GradientTransformationExtraArgs:
     """SAM around any optax optimiser: the base sees the gradient at w + e and updates w.
 
     Example:
-
         optimizer = ltjax.optim.sam(optax.sgd(0.1, momentum=0.9), rho=0.05)
         state = optimizer.init(params)
         updates, state = optimizer.update(jax.grad(loss)(params), state, params, grad_fn=jax.grad(loss))
@@ -84,8 +81,8 @@ def sam(
     def update(grads, state, params=None, *, grad_fn: Callable[[Any], Any] | None = None, **extra):
         if params is None or grad_fn is None:
             raise ValueError("sam needs update(grads, state, params, grad_fn=...): it takes a second gradient at params + e")
-        radius = rho(state.count) if callable(rho) else rho
+        radius = rho(state.step) if callable(rho) else rho
         updates, base_state = base.update(grad_fn(ascend(params, grads, radius, adaptive)), state.base, params, **extra)
-        return updates, SamState(optax.safe_increment(state.count), base_state)
+        return updates, SamState(optax.safe_increment(state.step), base_state)
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -26,16 +26,13 @@ def piecewise(values: Sequence[float], milestones: Sequence[int]) -> EpochSchedu
     """
     if len(values) != len(milestones) + 1 or list(milestones) != sorted(milestones):
         raise ValueError(
-            f"values {tuple(values)} with milestones {tuple(milestones)};"
-            " expected ascending milestones and one value more than milestones"
+            f"values {tuple(values)} with milestones {tuple(milestones)}; expected ascending milestones and one value more than milestones"
         )
     return lambda epoch: values[sum(epoch >= milestone for milestone in milestones)]
 
 
-def warmup_piecewise(
-    base: float, warmup_epochs: int, factors: Sequence[float], milestones: Sequence[int]
-) -> EpochSchedule:
-    """base * (epoch + 1) / warmup_epochs while warming up, then base * factors[i] from milestones[i] on.
+def warmup_piecewise(base: float, warmup_epochs: int, factors: Sequence[float], milestones: Sequence[int]) -> EpochSchedule:
+    """Base * (epoch + 1) / warmup_epochs while warming up, then base * factors[i] from milestones[i] on.
 
     The CIFAR recipe's learning rate is warmup_piecewise(0.1, 5, (0.01, 0.0001), (160, 180)).
 
@@ -51,7 +48,7 @@ def linear(start: float, end: float, num_epochs: int) -> EpochSchedule:
 
 
 def cosine(base: float, num_epochs: int, warmup_epochs: int = 0) -> EpochSchedule:
-    """base * (1 + cos(pi * epoch / num_epochs)) / 2, stepped once an epoch, after a linear warm-up to it.
+    """Base * (1 + cos(pi * epoch / num_epochs)) / 2, stepped once an epoch, after a linear warm-up to it.
 
     Source: Loshchilov and Hutter, ICLR 2017, arXiv:1608.03983, eq. 5 without restarts.
     """

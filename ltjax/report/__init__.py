@@ -1,3 +1,6 @@
-from pathlib import Path
-def write(workdirs, out): pass
-def print_evaluation(config, result): print({k:v for k,v in result.items() if k!='confusion'})
+"""Tables, pictures and the HTML report of one run or of several side by side."""
+
+from ltjax.report.report import print_evaluation, write
+from ltjax.report.runs import Run, Summary, load_run, summarize
+
+__all__ = ["Run", "Summary", "load_run", "print_evaluation", "summarize", "write"]

@@ -30,9 +30,7 @@ class Checkpoints:
         kept: list[policies.PreservationPolicy] = [policies.LatestN(keep)]
         if best:
             kept.append(policies.BestN(get_metric_fn=_accuracy, n=1, keep_checkpoints_without_metrics=False))
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=policies.AnyPreservationPolicy(kept), cleanup_tmp_directories=True
-        )
+        options = ocp.CheckpointManagerOptions(preservation_policy=policies.AnyPreservationPolicy(kept), cleanup_tmp_directories=True)
         self._manager = ocp.CheckpointManager(self.folder, options=options, item_names=("state", "record"))
 
     def save(self, state: TrainState, *, accuracy: float | None = None, best: dict | None = None) -> None:

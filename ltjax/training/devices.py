@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import jax
@@ -25,10 +26,9 @@ def use_devices(batch_size: int, cpu_devices: int = 0) -> list[jax.Device]:
     """
     wanted = cpu_devices or _cpu_devices(batch_size)
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        try:
+        # With the backend up already (ltjax used as a library), take the devices it has.
+        with contextlib.suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", wanted)
-        except RuntimeError:
-            pass  # the backend is up already (ltjax used as a library): take what it has
     devices = jax.devices()
     if devices[0].platform == "cpu":
         devices = devices[:wanted]

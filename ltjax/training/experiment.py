@@ -90,7 +90,9 @@ def build(config: ConfigDict) -> Experiment:
     )
     dataset = data.long_tailed(whole, counts, config.data.subset_seed)
     if config.training.drop_last and len(dataset.train_labels) < config.training.batch_size:
-        raise ValueError(f"config.training.drop_last leaves no step: {len(dataset.train_labels)} images, batch {config.training.batch_size}")
+        raise ValueError(
+            f"config.training.drop_last leaves no step: {len(dataset.train_labels)} images, batch {config.training.batch_size}"
+        )
     if len(config.data.mean) != dataset.train_images.shape[-1]:
         raise ValueError(f"config.data.mean is {config.data.mean}; expected {dataset.train_images.shape[-1]} values, one a channel")
     if tuple(config.data.groups):
@@ -189,9 +191,7 @@ class Programs:
         steps = min(left, self.steps_per_call or left)
         last = steps == left and (self.steps_per_call == 0 or steps < self.steps_per_call)
         remainder = size % config.batch_size if last and not config.drop_last else 0
-        state = self._steps(
-            state, *self._train, epoch_settings, batch_size=config.batch_size, full_steps=steps, remainder=remainder
-        )
+        state = self._steps(state, *self._train, epoch_settings, batch_size=config.batch_size, full_steps=steps, remainder=remainder)
         return state, position + steps + (remainder > 0)
 
     def evaluate(self, variables: Any) -> EvaluationSums:

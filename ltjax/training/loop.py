@@ -64,7 +64,8 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         best = None
         if restored is not None:
             state, best = restored
-            notes.append(f"continuing from epoch {int(state.epoch) + 1}, step {int(state.step)}")
+            done = int(state.epoch) == config.training.epochs
+            notes.append(f"finished before, at step {int(state.step)}" if done else _from_here(state))
         run = _Run(experiment, folder, checkpoints, scalars, best)
         return run.to_the_end(state, notes)
     finally:
@@ -92,7 +93,9 @@ def evaluate(config: ConfigDict, workdir: Path | None) -> dict[str, Any]:
         restored = checkpoints.restore(experiment.create_state())
         checkpoints.close()
         if restored is None:
-            raise FileNotFoundError(f"nothing to evaluate: {workdir / 'checkpoints'} is empty; train first, or give --config.init_from=FILE")
+            raise FileNotFoundError(
+                f"nothing to evaluate: {workdir / 'checkpoints'} is empty; train first, or give --config.init_from=FILE"
+            )
         variables = restored[0].variables
     sums = jax.device_get(Programs(experiment).evaluate(variables))
     return {**test_metrics(sums, experiment.groups), "confusion": sums.confusion.tolist()}
@@ -113,9 +116,7 @@ def test_metrics(sums: EvaluationSums, groups: dict[str, np.ndarray]) -> dict[st
 class _Run:
     """The loop's parts, together for the length of a run."""
 
-    def __init__(
-        self, experiment: Experiment, folder: Workdir, checkpoints: Checkpoints, scalars: Scalars, best: dict | None
-    ) -> None:
+    def __init__(self, experiment: Experiment, folder: Workdir, checkpoints: Checkpoints, scalars: Scalars, best: dict | None) -> None:
         self.experiment, self.folder, self.checkpoints, self.scalars, self.best = experiment, folder, checkpoints, scalars, best
         self.config = experiment.config
         self.programs = Programs(experiment)
@@ -144,9 +145,7 @@ class _Run:
         self.folder.write_result(result)
         return result
 
-    def _epoch(
-        self, state: TrainState, epoch: int, position: int, display: Display, received: list[int]
-    ) -> tuple[TrainState, int, float]:
+    def _epoch(self, state: TrainState, epoch: int, position: int, display: Display, received: list[int]) -> tuple[TrainState, int, float]:
         settings = self.experiment.settings(epoch)
         began = time.monotonic()
         while position < self.experiment.steps_per_epoch:
@@ -159,9 +158,7 @@ class _Run:
         jax.block_until_ready(state.step)
         return state, position, time.monotonic() - began
 
-    def _finish_epoch(
-        self, state: TrainState, epoch: int, seconds: float, display: Display
-    ) -> tuple[dict[str, Any], TrainState]:
+    def _finish_epoch(self, state: TrainState, epoch: int, seconds: float, display: Display) -> tuple[dict[str, Any], TrainState]:
         self._check_finite(state, epoch)
         running = jax.device_get(state.running)
         count = int(running.count)
@@ -217,6 +214,10 @@ class _Run:
             f"{what} is NaN or infinite at epoch {epoch + 1}, step {step}; the last good checkpoint is kept in"
             f" {self.checkpoints.folder}. Try a lower config.learning_rate.base or config.sam.rho in another --workdir"
         )
+
+
+def _from_here(state: TrainState) -> str:
+    return f"continuing from epoch {int(state.epoch) + 1}, step {int(state.step)}"
 
 
 def _header(experiment: Experiment, path: Path) -> Iterator[str]:

@@ -61,9 +61,7 @@ class Display:
     def epoch(self, row: Mapping[str, Any]) -> None:
         """The line of a finished epoch."""
         width = len(str(self._epochs))
-        line = (
-            f"epoch {row['epoch'] + 1:{width}d}/{self._epochs}  loss {row['train_loss']:.4f}  acc {100 * row['train_accuracy']:5.2f} %"
-        )
+        line = f"epoch {row['epoch'] + 1:{width}d}/{self._epochs}  loss {row['train_loss']:.4f}  acc {100 * row['train_accuracy']:5.2f} %"
         if "test_accuracy" in row:
             line += f"  test loss {row['test_loss']:.4f}  acc {100 * row['test_accuracy']:5.2f} %"
             line += "  many/med/few " + "/".join(f"{100 * row[name]:.1f}" for name in ("many", "medium", "few"))

@@ -144,7 +144,9 @@ def _fill(config: ConfigDict, defaults: ConfigDict, prefix: str = "") -> None:
             try:
                 config[name] = get(defaults, path)
             except KeyError:
-                raise ValueError(f"config.{path} has no value, nor has config.by_dataset for this data set; give --config.{path}=...") from None
+                raise ValueError(
+                    f"config.{path} has no value, nor has config.by_dataset for this data set; give --config.{path}=..."
+                ) from None
 
 
 def _check_choice(config: ConfigDict, path: str, known: Iterable[str]) -> None:

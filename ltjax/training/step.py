@@ -170,13 +170,11 @@ class EvaluationSums(flax.struct.PyTreeNode):
         )
 
 
-def evaluate_batch(
-    recipe: Recipe, variables: Any, sums: EvaluationSums, images: jax.Array, labels: jax.Array
-) -> EvaluationSums:
+def evaluate_batch(recipe: Recipe, variables: Any, sums: EvaluationSums, images: jax.Array, labels: jax.Array) -> EvaluationSums:
     """Adds a batch: raw images uint8 [B, H, W, C], labels [B], -1 where the batch is padded."""
     if recipe.batch_sharding is not None and labels.shape[0] % recipe.batch_sharding.num_devices == 0:
         images, labels = jax.lax.with_sharding_constraint((images, labels), recipe.batch_sharding)
-    logits = recipe.model.apply(variables, augment.normalize(images, recipe.mean, recipe.std), train=False)
+    logits: jax.Array = recipe.model.apply(variables, augment.normalize(images, recipe.mean, recipe.std), train=False)  # type: ignore[assignment]
     num_classes = logits.shape[-1]
     loss = recipe.loss(logits, jnp.maximum(labels, 0))
     return EvaluationSums(
@@ -186,9 +184,7 @@ def evaluate_batch(
     )
 
 
-def evaluate_all(
-    recipe: Recipe, variables: Any, sums: EvaluationSums, images: jax.Array, labels: jax.Array
-) -> EvaluationSums:
+def evaluate_all(recipe: Recipe, variables: Any, sums: EvaluationSums, images: jax.Array, labels: jax.Array) -> EvaluationSums:
     """Adds every batch of images [K, B, H, W, C] and labels [K, B] by one scan."""
 
     def body(sums, batch):

@@ -39,7 +39,7 @@ class Workdir:
 
     def begin(self, config: ConfigDict, dataset: Dataset, class_counts: np.ndarray) -> None:
         """Writes config.json, or checks that the one there agrees and adds this start to it."""
-        record = {
+        record: dict[str, Any] = {
             "config": flat(config),
             "data": {"digest": _digest(dataset), "source": dataset.source, "class_counts": class_counts.tolist()},
             "class_names": list(dataset.class_names),

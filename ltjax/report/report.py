@@ -1,0 +1,187 @@
+"""Writes a report: the table on the terminal, the pictures, report.html and summary.json."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from ml_collections import ConfigDict
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ltjax.report.runs import FIGURES, Run, Summary, load_run, summarize
+from ltjax.training.workdir import write_atomically
+
+
+def write(workdirs: Sequence[Path], output: Path, console: Console | None = None) -> list[Summary]:
+    """Reports on runs side by side; runs that differ in the seed alone stand in one row, mean +- standard deviation.
+
+    Writes report.html (self-contained), curves.png, per_class.png, confusion.png (confusion_K.png for several groups) and
+    summary.json into `output`, and prints the table.
+
+    Raises:
+      FileNotFoundError, ValueError: a folder without a run or with a damaged file; runs on different classes.
+    """
+    from ltjax.report import plots
+
+    summaries = summarize([load_run(path) for path in workdirs])
+    classes = {tuple(summary.runs[0].record["class_names"]) for summary in summaries}
+    if len(classes) > 1:
+        raise ValueError("these runs have different classes; report on each data set by itself")
+    output.mkdir(parents=True, exist_ok=True)
+    figures = {"curves": plots.curves(summaries), "per_class": plots.per_class(summaries)}
+    drawn = [summary for summary in summaries if any(run.confusion is not None for run in summary.runs)]
+    for k, summary in enumerate(drawn):
+        figures["confusion" if len(drawn) == 1 else f"confusion_{k + 1}"] = plots.confusion(summary)
+    pictures = {}
+    for name, figure in figures.items():
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110)
+        plots.plt.close(figure)
+        (output / f"{name}.png").write_bytes(buffer.getvalue())
+        pictures[name] = base64.b64encode(buffer.getvalue()).decode()
+    write_atomically(output / "report.html", _page(summaries, pictures))
+    write_atomically(output / "summary.json", json.dumps([summary.as_json() for summary in summaries], indent=1) + "\n")
+    console = console or _console()
+    for table in _tables(summaries):
+        console.print(table)
+    console.print(f"report: {output / 'report.html'}", markup=False, soft_wrap=True)
+    return summaries
+
+
+def print_evaluation(config: ConfigDict, result: Mapping[str, Any], console: Console | None = None) -> None:
+    """The table of one evaluation."""
+    table = _table(f"{config.name}, {config.data.name}: {config.init_from or 'newest checkpoint'}")
+    headings = {"test_loss": "loss", **FIGURES}
+    names = [name for name in headings if name in result]
+    for name in names:
+        table.add_column(headings[name], justify="right")
+    table.add_row(*(f"{result[name]:.4f}" if name == "test_loss" else f"{100 * result[name]:.2f} %" for name in names))
+    console = console or _console()
+    console.print(table)
+    console.print("per class, %: " + " ".join(f"{100 * value:.1f}" for value in result["per_class"]), markup=False)
+
+
+def _console() -> Console:
+    """The terminal; wide where there is none, so that a log's tables are not folded."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)
+
+
+def _tables(summaries: Sequence[Summary]) -> list[Table]:
+    table = _table("test accuracy, %: last epoch first, best epoch beside it")
+    table.add_column("run", overflow="fold")
+    for heading in _headings(summaries):
+        table.add_column(heading, justify="right")
+    for summary in summaries:
+        table.add_row(*_row(summary))
+    classes = _table("per class, last epoch, %")
+    for heading in ("class", "training images", *(summary.title for summary in summaries)):
+        classes.add_column(heading, justify="left" if heading == "class" else "right")
+    for row in _class_rows(summaries):
+        classes.add_row(*row)
+    return [table, classes] if len(_class_rows(summaries)) <= 20 else [table]
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=box.SIMPLE)
+
+
+def _headings(summaries: Sequence[Summary]) -> list[str]:
+    shown = [FIGURES[name] for name in FIGURES if any(name in summary.figures for summary in summaries)]
+    return ["seeds", *shown, "best epoch", *(["published"] if any(summary.published for summary in summaries) else [])]
+
+
+def _row(summary: Summary) -> list[str]:
+    unfinished = [run for run in summary.runs if not run.finished]
+    title = summary.title + (f" (unfinished: {_progress(unfinished[0])})" if unfinished else "")
+    cells = [title, str(len(summary.runs)), *(_figure(pair) for pair in summary.figures.values()), _figure(summary.best)]
+    return cells + ([f"{summary.published:.1f}"] if summary.published else [])
+
+
+def _class_rows(summaries: Sequence[Summary]) -> list[list[str]]:
+    record = summaries[0].runs[0].record
+    values = [np.mean([run.last["per_class"] for run in summary.runs], axis=0) for summary in summaries]
+    counts = record["data"]["class_counts"]
+    return [[name, str(counts[c]), *(f"{100 * value[c]:.1f}" for value in values)] for c, name in enumerate(record["class_names"])]
+
+
+def _progress(run: Run) -> str:
+    return f"epoch {len(run.rows)} of {run.config['training.epochs']}"
+
+
+def _figure(pair: tuple[float, float | None]) -> str:
+    mean, std = pair
+    return f"{mean:.2f}" + (f" ± {std:.2f}" if std is not None else "")
+
+
+def _page(summaries: Sequence[Summary], pictures: Mapping[str, str]) -> str:
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    rows = [_row(summary) for summary in summaries]
+    width = max(len(row) for row in rows)
+    runs = [run for summary in summaries for run in summary.runs]
+    return environment.from_string(_TEMPLATE).render(
+        title=" and ".join(dict.fromkeys(run.title for run in runs)),
+        headings=["run", *_headings(summaries)],
+        rows=[row + [""] * (width - len(row)) for row in rows],
+        class_headings=["class", "training images", *(summary.title for summary in summaries)],
+        class_rows=_class_rows(summaries),
+        pictures=pictures,
+        runs=[
+            {
+                "title": f"{run.title}, seed {run.seed}",
+                "path": run.path.name,
+                "start": run.record["starts"][-1],
+                "minutes": run.seconds / 60,
+                "epochs": _progress(run),
+                "images": sum(run.record["data"]["class_counts"]),
+                "config": {name: value for name, value in sorted(run.config.items()) if not name.startswith("by_dataset.")},
+            }
+            for run in runs
+        ],
+    )
+
+
+_TEMPLATE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{{ title }}</title>
+<style>
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #222; }
+h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 2em; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .25em .8em; text-align: right; border-bottom: 1px solid #ddd; }
+th:first-child, td:first-child { text-align: left; }
+img { max-width: 100%; } code { font-size: .9em; } details { margin: .5em 0; }
+.note { color: #666; font-size: .9em; }
+</style></head><body>
+<h1>{{ title }}</h1>
+<table><tr>{% for heading in headings %}<th>{{ heading }}</th>{% endfor %}</tr>
+{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</table>
+<p class="note">Test accuracy in %, of the last epoch; ± is the standard deviation over seeds. The best epoch is chosen by test
+accuracy, as published figures are, and stands beside it for comparison only. Many, medium and few are mean accuracies of the
+classes with many, medium and few training images.</p>
+{% for name, picture in pictures.items() %}<p><img alt="{{ name }}" src="data:image/png;base64,{{ picture }}"></p>
+{% endfor %}
+<h2>Per class</h2>
+<table><tr>{% for heading in class_headings %}<th>{{ heading }}</th>{% endfor %}</tr>
+{% for row in class_rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</table>
+<h2>Runs</h2>
+{% for run in runs %}<details><summary>{{ run.title }}: {{ run.epochs }}, {{ "{:,}".format(run.images) }} training images,
+{{ "%.1f"|format(run.minutes) }} minutes of training on {{ run.start.device }} ({{ run.path }})</summary>
+<p>Started {{ run.start.time }}; revision {{ run.start.git or "unknown" }}; Python {{ run.start.python }};
+{% for name, version in run.start.versions.items() %}{{ name }} {{ version }}{{ ", " if not loop.last }}{% endfor %}.<br>
+<code>{{ run.start.command|join(" ") }}</code></p>
+<table>{% for name, value in run.config.items() %}<tr><td><code>{{ name }}</code></td><td>{{ value }}</td></tr>
+{% endfor %}</table></details>
+{% endfor %}
+</body></html>
+"""

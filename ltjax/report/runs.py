@@ -1,0 +1,185 @@
+"""Runs read back from their work directories, and groups of them that differ in the seed alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ltjax.training.workdir import Workdir
+
+FIGURES = {
+    "test_accuracy": "accuracy",
+    "test_top5": "top-5",
+    "many": "many",
+    "medium": "medium",
+    "few": "few",
+    "balanced_accuracy": "balanced",
+}
+"""Key in metrics.jsonl -> heading, in the tables' order."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One work directory.
+
+    Attributes:
+      path: its folder.
+      record: config.json.
+      rows: metrics.jsonl, one dict an epoch.
+      last: metrics of the last evaluated epoch.
+      best: metrics of the epoch with the highest test accuracy.
+      confusion: int [C, C] of the last epoch, None while a run is unfinished.
+    """
+
+    path: Path
+    record: dict[str, Any]
+    rows: list[dict[str, Any]]
+    last: dict[str, Any]
+    best: dict[str, Any]
+    confusion: np.ndarray | None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.record["config"]
+
+    @property
+    def seed(self) -> int:
+        return self.config["seed"]
+
+    @property
+    def title(self) -> str:
+        return f"{self.config['name']}, {self.config['data.name']}"
+
+    @property
+    def finished(self) -> bool:
+        return len(self.rows) == self.config["training.epochs"]
+
+    @property
+    def seconds(self) -> float:
+        """Training time, without compilation of the evaluation, data loading and evaluation."""
+        return float(sum(row["seconds"] for row in self.rows))
+
+
+def load_run(path: Path) -> Run:
+    """Reads a work directory, finished or not.
+
+    Raises:
+      FileNotFoundError: no run there, or none that was evaluated yet.
+      ValueError: a damaged file, named.
+    """
+    files = {name: path / name for name in ("config.json", "result.json")}
+    if not files["config.json"].exists():
+        raise FileNotFoundError(f"{path} holds no run (no config.json); give the --workdir of a training run")
+    contents = {}
+    for name, file in files.items():
+        try:
+            contents[name] = json.loads(file.read_text()) if file.exists() else {}
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{file} is damaged ({error})") from None
+    rows = Workdir(path).read_metrics()
+    evaluated = [row for row in rows if "test_accuracy" in row]
+    if not evaluated:
+        raise FileNotFoundError(f"{path} has no evaluated epoch yet; let it train on first")
+    confusion = contents["result.json"].get("confusion")
+    return Run(
+        path=path,
+        record=contents["config.json"],
+        rows=rows,
+        last=evaluated[-1],
+        best=max(evaluated, key=lambda row: row["test_accuracy"]),
+        confusion=None if confusion is None else np.asarray(confusion),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """Runs of one config with different seeds.
+
+    Attributes:
+      title: for tables; names the fields in which equally named groups differ.
+      runs: by seed.
+      figures: key of `FIGURES` -> (mean, standard deviation) of the last epoch in %, the deviation None for one run.
+      best: (mean, standard deviation) of the best epoch's accuracy in %.
+      published: the source's figure in % (its best epoch), or None.
+    """
+
+    title: str
+    runs: list[Run]
+    figures: dict[str, tuple[float, float | None]]
+    best: tuple[float, float | None]
+    published: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        first = self.runs[0].record
+        return {
+            "title": self.title,
+            "config": {name: value for name, value in first["config"].items() if not name.startswith("by_dataset.")},
+            "class_counts": first["data"]["class_counts"],
+            "device": first["starts"][-1]["device"],
+            "versions": first["starts"][-1]["versions"],
+            "git": first["starts"][-1]["git"],
+            "time": first["starts"][-1]["time"],
+            "seeds": [run.seed for run in self.runs],
+            "epochs": [len(run.rows) for run in self.runs],
+            "training_seconds": [round(run.seconds, 1) for run in self.runs],
+            "last_epoch": {name: _json_pair(pair) for name, pair in self.figures.items()},
+            "last_epoch_each": [{name: run.last[name] for name in self.figures} for run in self.runs],
+            "last_epoch_per_class": [run.last["per_class"] for run in self.runs],
+            "best_epoch_accuracy": _json_pair(self.best),
+            "published_best_epoch": self.published,
+        }
+
+
+def summarize(runs: Sequence[Run]) -> list[Summary]:
+    """Groups runs whose configs differ in the seed alone, in order of first appearance."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        config = {name: value for name, value in run.config.items() if _tells(name) and name != "seed"}
+        groups.setdefault(json.dumps(config, sort_keys=True), []).append(run)
+    titles = _titles([group[0] for group in groups.values()])
+    return [_summary(title, sorted(group, key=lambda run: run.seed)) for title, group in zip(titles, groups.values(), strict=True)]
+
+
+def _summary(title: str, runs: list[Run]) -> Summary:
+    names = [name for name in FIGURES if all(name in run.last for run in runs)]
+    config = runs[0].config
+    return Summary(
+        title=title,
+        runs=runs,
+        figures={name: _mean_std([100 * run.last[name] for run in runs]) for name in names},
+        best=_mean_std([100 * run.best["test_accuracy"] for run in runs]),
+        published=config.get(f"published.{config['data.name']}")
+        if config["training.epochs"] == config["training.published_epochs"]
+        else None,
+    )
+
+
+def _titles(firsts: list[Run]) -> list[str]:
+    """Each group's title; where two would be the same, the fields that tell them apart are added."""
+    titles = []
+    for run in firsts:
+        alike = [other for other in firsts if other.title == run.title]
+        differing = [
+            name
+            for name in run.config
+            if _tells(name) and name != "seed" and any(other.config.get(name) != run.config[name] for other in alike)
+        ]
+        titles.append(run.title + "".join(f", {name}={run.config[name]}" for name in differing))
+    return titles
+
+
+def _tells(name: str) -> bool:
+    return not name.startswith(("by_dataset.", "published.", "logging.", "checkpoint.", "evaluation.", "data.dir", "data.download"))
+
+
+def _mean_std(values: list[float]) -> tuple[float, float | None]:
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def _json_pair(pair: tuple[float, float | None]) -> dict[str, float | None]:
+    return {"mean": round(pair[0], 3), "std": None if pair[1] is None else round(pair[1], 3)}
