@@ -115,7 +115,7 @@ def run_torch(options: argparse.Namespace, seed: int, dataset: data.Dataset, cou
 
 def _augmented(batch: torch.Tensor) -> torch.Tensor:
     offsets = torch.randint(0, 9, (len(batch), 2)).tolist()
-    return _normalized(reference.flip(reference.crop(batch, offsets, 4), torch.rand(len(batch)) < 0.5))
+    return _normalized(reference.flip(reference.crop(batch, offsets, 4), (torch.rand(len(batch)) < 0.5).tolist()))
 
 
 def _normalized(batch: torch.Tensor) -> torch.Tensor:

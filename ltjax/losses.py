@@ -79,8 +79,8 @@ def focal(logits: ArrayLike, labels: ArrayLike, *, gamma: float = 1.0) -> jax.Ar
     if gamma < 0:
         raise ValueError(f"gamma is {gamma}; expected a value >= 0")
     logits, labels = _check(logits, labels)
-    log_probs = jax.nn.log_softmax(logits)
-    return _at_label(jnp.exp(gamma * _log_other_probability(logits)) * -log_probs, labels)
+    log_probs, log_others = _log_probability_and_complement(logits)
+    return _at_label(jnp.exp(gamma * log_others) * -log_probs, labels)
 
 
 def ldam_margins(class_counts: ArrayLike, max_margin: float = 0.5) -> jax.Array:
@@ -122,14 +122,14 @@ def ldam(logits: ArrayLike, labels: ArrayLike, *, class_counts: ArrayLike, max_m
     Source: Cao et al., NeurIPS 2019, arXiv:1906.07413, eq. 10 and 13.
     """
     logits, labels = _check(logits, labels)
+    logits = _below_top(logits)
     margins = ldam_margins(_counts(class_counts, logits), max_margin).astype(logits.dtype)
     if _is_ids(labels):
         margin = jnp.where(jax.nn.one_hot(labels, logits.shape[-1], dtype=bool), margins, 0.0)
         return cross_entropy(scale * (logits - margin), labels)
     # For each class in turn as the label: log(1 + exp(log-sum of the others - its own score)).
-    scores = scale * logits
-    log_others = jax.nn.logsumexp(scores, axis=-1, keepdims=True) + _log_other_probability(scores)
-    return _at_label(jax.nn.softplus(log_others - (scores - scale * margins)), labels)
+    log_probs, log_others = _log_probability_and_complement(scale * logits)
+    return _at_label(jax.nn.softplus(log_others - log_probs + scale * margins), labels)
 
 
 def vector_scaling(logits: ArrayLike, labels: ArrayLike, *, class_counts: ArrayLike, gamma: float = 0.3, tau: float = 1.0) -> jax.Array:
@@ -175,7 +175,7 @@ def balanced_softmax(logits: ArrayLike, labels: ArrayLike, *, class_counts: Arra
     Source: Ren et al., NeurIPS 2020, arXiv:2007.10740, eq. 4.
     """
     logits, labels = _check(logits, labels)
-    return cross_entropy(logits + jnp.log(_counts(class_counts, logits)).astype(logits.dtype), labels)
+    return cross_entropy(_below_top(logits) + jnp.log(_counts(class_counts, logits)).astype(logits.dtype), labels)
 
 
 def logit_adjusted(logits: ArrayLike, labels: ArrayLike, *, class_counts: ArrayLike, tau: float = 1.0) -> jax.Array:
@@ -196,7 +196,7 @@ def logit_adjusted(logits: ArrayLike, labels: ArrayLike, *, class_counts: ArrayL
     Source: Menon et al., ICLR 2021, arXiv:2007.07314, eq. 10.
     """
     logits, labels = _check(logits, labels)
-    return cross_entropy(logits + tau * _log_prior(_counts(class_counts, logits), logits), labels)
+    return cross_entropy(_below_top(logits) + tau * _log_prior(_counts(class_counts, logits), logits), labels)
 
 
 def weighted_mean(losses: ArrayLike, labels: ArrayLike, class_weights: ArrayLike | None = None) -> jax.Array:
@@ -291,7 +291,7 @@ def _check(logits: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
 def _counts(class_counts: ArrayLike, logits: jax.Array | None = None) -> jax.Array:
     """Class counts as floating point, checked for length, and for values where they can be seen."""
     values = _concrete(class_counts)
-    shape = jnp.shape(class_counts)
+    shape = np.shape(class_counts)
     if len(shape) != 1 or (logits is not None and shape[0] != logits.shape[-1]):
         wanted = "[C]" if logits is None else f"[{logits.shape[-1]}], one count a class of the logits"
         raise ValueError(f"class_counts has shape {list(shape)}; expected {wanted}")
@@ -313,17 +313,24 @@ def _at_label(values: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.take_along_axis(values, ids, axis=-1, mode="fill", fill_value=jnp.nan)[..., 0]
 
 
+def _below_top(logits: jax.Array) -> jax.Array:
+    """Logits less their maximum: the same softmax, and what is then added to logits near 1e4 keeps its digits."""
+    return logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+
+
 def _log_prior(counts: jax.Array, logits: jax.Array) -> jax.Array:
     return jnp.log(counts / jnp.sum(counts)).astype(logits.dtype)
 
 
-def _log_other_probability(logits: jax.Array) -> jax.Array:
-    """log(1 - p_c) for every class, exact also where p_c rounds to 1; [..., C] with C >= 2."""
+def _log_probability_and_complement(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """log p_c and log(1 - p_c) for every class, exact also where p_c rounds to 1; [..., C] each, C >= 2."""
     if logits.shape[-1] < 2:
         raise ValueError(f"logits have {logits.shape[-1]} class; expected at least 2")
+    logits = _below_top(logits)
     top = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1], dtype=bool)
     # Only the top class can have p_c > 1/2. For it, sum over the others; for the rest log1p(-p_c) is accurate.
     others = jax.nn.logsumexp(jnp.where(top, -jnp.inf, logits), axis=-1, keepdims=True)
     at_top = others - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
     probs = jnp.where(top, 0.0, jax.nn.softmax(logits))
-    return jnp.where(top, at_top, jnp.log1p(-probs))
+    log_probs = jnp.where(top, jnp.log1p(-jnp.exp(at_top)), jax.nn.log_softmax(logits))
+    return log_probs, jnp.where(top, at_top, jnp.log1p(-probs))

@@ -87,8 +87,8 @@ WEIGHTS: dict[str, Callable[..., jax.Array]] = {
 
 
 def _counts(class_counts: ArrayLike) -> jax.Array:
-    if jnp.ndim(class_counts) != 1:
-        raise ValueError(f"class_counts has shape {list(jnp.shape(class_counts))}; expected [C]")
+    if np.ndim(class_counts) != 1:
+        raise ValueError(f"class_counts has shape {list(np.shape(class_counts))}; expected [C]")
     if not isinstance(class_counts, jax.core.Tracer):
         values = np.asarray(class_counts)
         if values.size and not values.min() >= 1:

@@ -19,7 +19,7 @@ __all__ = ["SAMPLERS", "class_balanced", "class_probabilities", "power", "progre
 
 def shuffled(key: jax.Array, labels: ArrayLike) -> jax.Array:
     """A random permutation: every image once. Returns int32 [N]."""
-    return jax.random.permutation(key, jnp.arange(jnp.shape(labels)[0], dtype=jnp.int32))
+    return jax.random.permutation(key, jnp.arange(np.shape(labels)[0], dtype=jnp.int32))
 
 
 def power(

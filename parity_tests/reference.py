@@ -19,6 +19,11 @@ def cross_entropy(logits, labels, *, label_smoothing=0.0):
     return F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
 
 
+def below_top(logits):
+    """The same softmax; without it the reference itself loses digits beside logits of 1e4."""
+    return logits - logits.detach().amax(-1, keepdim=True)
+
+
 def focal(logits, labels, *, gamma=1.0):
     """(1 - p_y)^gamma CE with 1 - p_y summed over the other classes, so that it is exact where p_y rounds to 1."""
     log_probs = F.log_softmax(logits, dim=-1)
@@ -35,6 +40,7 @@ def ldam_margins(counts, max_margin=0.5):
 def ldam(logits, labels, *, class_counts, max_margin=0.5, scale=30.0):
     margins = torch.tensor(ldam_margins(class_counts, max_margin), dtype=logits.dtype)
     one_hot = F.one_hot(labels, logits.shape[-1]).to(logits.dtype)
+    logits = below_top(logits)
     return F.cross_entropy(scale * (logits - one_hot * margins), labels, reduction="none")
 
 
@@ -48,12 +54,12 @@ def vector_scaling(logits, labels, *, class_counts, gamma=0.3, tau=1.0):
 
 def balanced_softmax(logits, labels, *, class_counts):
     counts = torch.tensor(class_counts, dtype=torch.float64)
-    return F.cross_entropy(logits + counts.log().to(logits.dtype), labels, reduction="none")
+    return F.cross_entropy(below_top(logits) + counts.log().to(logits.dtype), labels, reduction="none")
 
 
 def logit_adjusted(logits, labels, *, class_counts, tau=1.0):
     counts = torch.tensor(class_counts, dtype=torch.float64)
-    return F.cross_entropy(logits + tau * (counts / counts.sum()).log().to(logits.dtype), labels, reduction="none")
+    return F.cross_entropy(below_top(logits) + tau * (counts / counts.sum()).log().to(logits.dtype), labels, reduction="none")
 
 
 LOSSES = {
@@ -210,4 +216,4 @@ def crop(images, offsets, padding):
 
 
 def flip(images, flipped):
-    return torch.where(torch.as_tensor(flipped)[:, None, None, None], images.flip(-1), images)
+    return torch.where(torch.tensor(flipped)[:, None, None, None], images.flip(-1), images)

@@ -1,0 +1,65 @@
+"""SAM and ASAM around SGD against PyTorch in float64, step for step."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+
+from ltjax import optim
+from parity_tests import reference
+
+GENERATOR = np.random.default_rng(0)
+X, Y = GENERATOR.normal(size=(32, 6)), GENERATOR.normal(size=(32, 3))
+START = {"w1": GENERATOR.normal(size=(6, 5)), "b1": np.zeros(5), "w2": GENERATOR.normal(size=(5, 3))}
+
+
+def loss_of(xp):
+    def loss(p):
+        hidden = xp.tanh((jnp.asarray(X) if xp is jnp else torch.tensor(X)) @ p["w1"] + p["b1"])
+        return ((hidden @ p["w2"] - (jnp.asarray(Y) if xp is jnp else torch.tensor(Y))) ** 2).mean()
+
+    return loss
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_twenty_steps_of_sam_with_momentum_and_weight_decay(adaptive, nesterov):
+    theirs = {name: torch.tensor(value, requires_grad=True) for name, value in START.items()}
+    sgd = torch.optim.SGD(theirs.values(), lr=0.1, momentum=0.9, weight_decay=2e-2, nesterov=nesterov)
+    sam = reference.SAM(sgd, rho=0.3, adaptive=adaptive)
+    ours = {name: jnp.asarray(value) for name, value in START.items()}
+    optimizer = optim.sam(optim.sgd(0.1, momentum=0.9, weight_decay=2e-2, nesterov=nesterov), rho=0.3, adaptive=adaptive)
+    state = optimizer.init(ours)
+    grad_fn = jax.grad(loss_of(jnp))
+
+    @jax.jit
+    def step(params, state):
+        updates, state = optimizer.update(grad_fn(params), state, params, grad_fn=grad_fn)
+        return optax.apply_updates(params, updates), state
+
+    for _ in range(20):
+        loss_of(torch)(theirs).backward()
+        sam.ascend()
+        loss_of(torch)(theirs).backward()
+        sam.descend()
+        ours, state = step(ours, state)
+    for name, value in theirs.items():
+        np.testing.assert_allclose(ours[name], value.detach().numpy(), rtol=1e-11)
+
+
+def test_sgd_follows_torch_through_learning_rate_drops():
+    theirs = {name: torch.tensor(value, requires_grad=True) for name, value in START.items()}
+    sgd = torch.optim.SGD(theirs.values(), lr=0.1, momentum=0.9, weight_decay=2e-2)
+    ours = {name: jnp.asarray(value) for name, value in START.items()}
+    state = optim.sgd(0.1).init(ours)
+    for rate in [0.02, 0.1, 0.1, 0.1, 0.001, 0.001, 0.00001]:
+        sgd.param_groups[0]["lr"] = rate
+        sgd.zero_grad()
+        loss_of(torch)(theirs).backward()
+        sgd.step()
+        updates, state = optim.sgd(rate, weight_decay=2e-2).update(jax.grad(loss_of(jnp))(ours), state, ours)
+        ours = optax.apply_updates(ours, updates)
+    for name, value in theirs.items():
+        np.testing.assert_allclose(ours[name], value.detach().numpy(), rtol=1e-12)

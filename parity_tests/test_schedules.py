@@ -1,0 +1,41 @@
+"""Learning rate, re-weighting and SAM radius of the recipe in each of its 200 epochs against the authors' rules."""
+
+import numpy as np
+import pytest
+
+from configs import ldam_drw_sam
+from ltjax import optim, reweighting
+from ltjax.training import settings
+from parity_tests import reference
+
+COUNTS = [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
+CONFIG = settings.resolve(ldam_drw_sam.get_config())
+
+
+def test_learning_rate_of_all_200_epochs():
+    schedule = settings.learning_rate_schedule(CONFIG)
+    ours = [schedule(epoch) for epoch in range(200)]
+    np.testing.assert_allclose(ours, [reference.learning_rate(epoch) for epoch in range(200)], rtol=1e-15)
+    np.testing.assert_allclose([ours[0], ours[4], ours[5], ours[159], ours[160], ours[180]], [0.02, 0.1, 0.1, 0.1, 1e-3, 1e-5], rtol=1e-15)
+
+
+def test_class_weights_of_all_200_epochs():
+    weights = reweighting.effective_number(COUNTS, CONFIG.reweighting.beta)
+    start = settings.scaled(CONFIG, CONFIG.reweighting.start_epoch)
+    for epoch in range(200):
+        expected = reference.effective_number(COUNTS, reference.drw_beta(epoch))
+        np.testing.assert_allclose(reweighting.deferred(weights, epoch, start), expected, rtol=1e-11)
+
+
+def test_piecewise_rho_of_all_200_epochs():
+    config = ldam_drw_sam.get_config()
+    config.sam.schedule = "piecewise"
+    schedule = settings.rho_schedule(settings.resolve(config))
+    assert [schedule(epoch) for epoch in range(200)] == [reference.rho_steps(epoch) for epoch in range(200)]
+
+
+@pytest.mark.parametrize("base", [0.1, 0.2])
+def test_cosine_of_all_90_epochs(base):
+    schedule = optim.cosine(base, 90)
+    ours = [schedule(epoch) for epoch in range(90)]
+    np.testing.assert_allclose(ours, [reference.cosine_rate(epoch, base, 90) for epoch in range(90)], rtol=1e-15)

@@ -1,0 +1,61 @@
+"""Shared by tests/: eight CPU devices for the sharding tests, a small experiment, compiled programs kept between tests."""
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def digits_config():
+    """A config that trains in seconds: ResNet-8 of width 4 on the digits, with LDAM, DRW and SAM."""
+    from configs import quickstart
+
+    config = quickstart.get_config()
+    config.model.name = "resnet8"
+    config.model.width = 4
+    config.training.epochs = 3
+    config.training.batch_size = 64
+    config.training.cpu_devices = 1
+    config.logging.tensorboard = False
+    config.checkpoint.every = 1
+    return config
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory):
+    """Environment of a launch.py started as a program: the repository's packages, compiled programs shared between starts."""
+    cache = tmp_path_factory.mktemp("compiled")
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("LTJAX_", "TFDS_", "XLA_", "JAX_"))}
+    return variables | {
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS", ""),
+        "XDG_CACHE_HOME": str(cache),
+        "COLUMNS": "160",
+    }
+
+
+@pytest.fixture
+def launch(environment):
+    """Runs launch.py to its end and returns the finished process."""
+    import subprocess
+    import sys
+
+    def run(*arguments, timeout=240, **variables):
+        return subprocess.run(
+            [sys.executable, str(ROOT / "launch.py"), *map(str, arguments)],
+            cwd=ROOT,
+            env=environment | variables,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,186 @@
+import inspect
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ltjax import losses
+
+COUNTS = np.array([500, 120, 30, 7])
+NAMES = sorted(losses.LOSSES)
+
+
+def bound(name, counts=COUNTS, **options):
+    """The loss as (logits, labels) -> losses."""
+    loss = losses.LOSSES[name]
+    if "class_counts" in inspect.signature(loss).parameters:
+        options["class_counts"] = counts
+    return partial(loss, **options)
+
+
+def example(shape=(6,), scale=3.0, seed=0):
+    generator = np.random.default_rng(seed)
+    return jnp.asarray(generator.normal(0, scale, (*shape, 4))), jnp.asarray(generator.integers(0, 4, shape))
+
+
+def test_ldam_equals_cross_entropy_of_scaled_logits_when_margin_is_zero():
+    logits, labels = example()
+    with_margin = losses.ldam(logits, labels, class_counts=COUNTS, max_margin=0.0, scale=7.0)
+    np.testing.assert_allclose(with_margin, losses.cross_entropy(7.0 * logits, labels), rtol=1e-6)
+
+
+def test_ldam_margin_of_the_rarest_class_is_the_largest_and_equals_max_margin():
+    margins = losses.ldam_margins(COUNTS, 0.5)
+    assert margins[-1] == 0.5
+    assert np.all(np.diff(margins) > 0)
+
+
+def test_focal_equals_cross_entropy_when_gamma_is_zero():
+    logits, labels = example()
+    np.testing.assert_allclose(losses.focal(logits, labels, gamma=0.0), losses.cross_entropy(logits, labels), rtol=1e-6)
+
+
+def test_vector_scaling_without_gamma_is_logit_adjusted():
+    logits, labels = example()
+    scaled = losses.vector_scaling(logits, labels, class_counts=COUNTS, gamma=0.0, tau=1.3)
+    np.testing.assert_allclose(scaled, losses.logit_adjusted(logits, labels, class_counts=COUNTS, tau=1.3), rtol=1e-6)
+
+
+def test_vector_scaling_shrinks_tail_logits():
+    logits = jnp.eye(4) * 2.0
+    loss = losses.vector_scaling(logits, jnp.arange(4), class_counts=COUNTS, gamma=0.5, tau=0.0)
+    assert np.all(np.diff(loss) > 0)
+
+
+def test_balanced_softmax_is_logit_adjusted_with_tau_one():
+    logits, labels = example()
+    np.testing.assert_allclose(
+        losses.balanced_softmax(logits, labels, class_counts=COUNTS),
+        losses.logit_adjusted(logits, labels, class_counts=COUNTS, tau=1.0),
+        rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("name", ["vector_scaling", "balanced_softmax", "logit_adjusted"])
+def test_equal_counts_give_cross_entropy(name):
+    logits, labels = example((20,))
+    np.testing.assert_allclose(bound(name, np.full(4, 10))(logits, labels), losses.cross_entropy(logits, labels), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "vector_scaling"])
+def test_adding_a_constant_to_all_logits_changes_nothing(name):
+    logits, labels = example()
+    np.testing.assert_allclose(bound(name)(logits + 5.0, labels), bound(name)(logits, labels), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_hot_probabilities_equal_class_ids(name):
+    logits, labels = example()
+    ids, soft = (bound(name)(logits, target) for target in (labels, jax.nn.one_hot(labels, 4)))
+    np.testing.assert_allclose(soft, ids, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_probability_labels_give_the_expected_loss(name):
+    logits, _ = example()
+    probabilities = jax.nn.softmax(jnp.asarray(np.random.default_rng(1).normal(size=(6, 4))))
+    by_class = jnp.stack([bound(name)(logits, jnp.full(6, c)) for c in range(4)], axis=-1)
+    np.testing.assert_allclose(bound(name)(logits, probabilities), jnp.sum(probabilities * by_class, axis=-1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_leading_shape_and_vmap_agree_with_a_flat_batch(name):
+    logits, labels = example((2, 3))
+    loss = bound(name)
+    flat = loss(logits.reshape(6, 4), labels.reshape(6))
+    assert loss(logits, labels).shape == (2, 3)
+    np.testing.assert_allclose(loss(logits, labels).reshape(6), flat, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(jax.vmap(jax.jit(loss))(logits, labels).reshape(6), flat, rtol=1e-5, atol=1e-6)
+    assert loss(logits[0, 0], labels[0, 0]).shape == ()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [1e4, -1e4])
+@pytest.mark.parametrize("soft", [False, True])
+def test_value_and_gradient_are_finite_for_huge_logits(name, size, soft):
+    logits = jnp.array([[size, 0.0, -size, 1.0]] * 4)
+    labels = jax.nn.one_hot(jnp.arange(4), 4) * 0.9 + 0.025 if soft else jnp.arange(4)
+    value, gradient = jax.value_and_grad(lambda z: jnp.sum(bound(name)(z, labels)))(logits)
+    assert np.isfinite(value)
+    assert np.all(np.isfinite(gradient))
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_focal_keeps_its_gradient_where_the_probability_rounds_to_one(gamma):
+    logits = jnp.array([20.0, 0.0])
+    gradient = jax.grad(lambda z: losses.focal(z, jnp.array(0), gamma=gamma))(logits)
+    q = np.exp(-20.0)  # 1 - p; the loss is q^gamma * q, its derivative -(gamma + 1) q^(gamma + 1)
+    np.testing.assert_allclose(gradient[0], -(gamma + 1) * q ** (gamma + 1), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bfloat16_logits_are_computed_in_float32(name):
+    logits, labels = example()
+    rounded = logits.astype(jnp.bfloat16)
+    loss = bound(name)(rounded, labels)
+    assert loss.dtype == jnp.float32
+    np.testing.assert_array_equal(loss, bound(name)(rounded.astype(jnp.float32), labels))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float64_logits_stay_float64(name):
+    with jax.enable_x64(True):
+        logits, labels = example()
+        assert logits.dtype == jnp.float64
+        assert bound(name)(logits, labels).dtype == jnp.float64
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("label", "told"), [(4, "label 4 is outside 0..3"), (-1, "label -1 is outside 0..3")])
+def test_a_label_outside_the_classes_is_refused_and_is_nan_under_jit(name, label, told):
+    logits, _ = example((1,))
+    with pytest.raises(ValueError, match=told.replace(".", r"\.")):
+        bound(name)(logits, jnp.array([label]))
+    assert np.isnan(jax.jit(bound(name))(logits, jnp.array([label]))[0])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_labels_that_do_not_fit_the_logits_are_refused(name):
+    logits, _ = example()
+    with pytest.raises(ValueError, match=r"labels are int32\[5\] for logits \[6, 4\]"):
+        bound(name)(logits, jnp.zeros(5, int))
+
+
+@pytest.mark.parametrize("name", ["ldam", "vector_scaling", "balanced_softmax", "logit_adjusted"])
+@pytest.mark.parametrize(("counts", "told"), [([5, 3, 0, 1], r"holds 0 \(class 2\)"), ([5, 3, 1], r"shape \[3\]; expected \[4\]")])
+def test_bad_class_counts_are_refused(name, counts, told):
+    logits, labels = example()
+    with pytest.raises(ValueError, match=told):
+        bound(name, np.array(counts))(logits, labels)
+
+
+def test_label_smoothing_one_ignores_the_label():
+    logits, labels = example()
+    smooth = losses.cross_entropy(logits, labels, label_smoothing=1.0)
+    np.testing.assert_allclose(smooth, -jnp.mean(jax.nn.log_softmax(logits), axis=-1), rtol=1e-5)
+    with pytest.raises(ValueError, match=r"label_smoothing is 1\.5"):
+        losses.cross_entropy(logits, labels, label_smoothing=1.5)
+
+
+def test_weighted_mean_ignores_classes_of_weight_zero_and_scale_of_the_weights():
+    values, labels = jnp.array([1.0, 2.0, 3.0]), jnp.array([0, 1, 1])
+    assert losses.weighted_mean(values, labels) == 2.0
+    assert losses.weighted_mean(values, labels, jnp.array([0.0, 1.0])) == 2.5
+    weights = jnp.array([3.0, 1.0])
+    np.testing.assert_allclose(losses.weighted_mean(values, labels, weights), 8 / 5, rtol=1e-6)
+    np.testing.assert_allclose(losses.weighted_mean(values, labels, 10 * weights), 8 / 5, rtol=1e-6)
+    np.testing.assert_allclose(losses.weighted_mean(values, jax.nn.one_hot(labels, 2), weights), 8 / 5, rtol=1e-6)
+    with pytest.raises(ValueError, match="expected class ids"):
+        losses.weighted_mean(values, labels[:2], weights)
+
+
+def test_mixup_loss_is_linear_in_lam():
+    a, b = jnp.array([1.0, 2.0]), jnp.array([3.0, 6.0])
+    np.testing.assert_allclose(losses.mixup(a, b, 0.25), [2.5, 5.0])
