@@ -131,4 +131,5 @@ def get_config() -> ConfigDict:
     for name, rho, gamma, tau in (("cifar10", 0.1, 0.2, 1.2), ("cifar100", 0.2, 0.3, 1.0), ("digits", 0.05, 0.3, 1.0)):
         config.by_dataset[name].sam = ConfigDict({"rho": rho})
         config.by_dataset[name].loss = ConfigDict({"vector_scaling": {"gamma": gamma, "tau": tau}})
+    config.lock()  # a recipe that sets a mistyped field is refused, with the nearest right one
     return config

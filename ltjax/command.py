@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,11 +92,16 @@ def _config():
 
 
 def _flag_error(error: Exception) -> str:
-    """The error as one line; ml_collections' own come as a quoted string with an escaped line break."""
-    text = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
+    """The error as one line; ml_collections' own repeat the whole config and escape their quotes."""
+    text = str(error).replace("\\n", " ").replace("\\'", "'")
     if isinstance(error, (AttributeError, KeyError)):
-        text = "unknown config field " + text.strip("\"'")
-    return " ".join(text.replace("\\n", " ").replace("\\'", "'").replace("''", "'").split())
+        near = re.search(r'Did you mean "(\S+)" instead of "(\S+)"', text)
+        if near:
+            return f"unknown config field {near[2]!r}; did you mean {near[1]!r}?"
+        named = re.search(r'[Kk]ey "?(\w+)"?|(\w+)', text)
+        return f"unknown config field {(named[1] or named[2] if named else text)!r}"
+    text = " ".join(text.split())
+    return text if isinstance(error, flags.Error) else f"{type(error).__name__}: {text}"
 
 
 def _unexpected(error: Exception) -> bool:

@@ -323,7 +323,7 @@ def _log_prior(counts: jax.Array, logits: jax.Array) -> jax.Array:
 
 
 def _log_probability_and_complement(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """log p_c and log(1 - p_c) for every class, exact also where p_c rounds to 1; [..., C] each, C >= 2."""
+    """Gives log p_c and log(1 - p_c) for every class, exact also where p_c rounds to 1; [..., C] each, C >= 2."""
     if logits.shape[-1] < 2:
         raise ValueError(f"logits have {logits.shape[-1]} class; expected at least 2")
     logits = _below_top(logits)

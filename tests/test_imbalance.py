@@ -6,8 +6,15 @@ from ltjax import imbalance
 
 @pytest.mark.parametrize(
     ("num_classes", "max_count", "factor", "total"),
-    [(10, 5000, 0.01, 12406), (10, 5000, 0.02, 13996), (10, 5000, 0.1, 20431), (100, 500, 0.01, 10847), (100, 500, 0.02, 12608), (100, 500, 0.1, 19573)],
-)  # fmt: skip
+    [
+        (10, 5000, 0.01, 12406),
+        (10, 5000, 0.02, 13996),
+        (10, 5000, 0.1, 20431),
+        (100, 500, 0.01, 10847),
+        (100, 500, 0.02, 12608),
+        (100, 500, 0.1, 19573),
+    ],
+)
 def test_exponential_gives_the_published_totals(num_classes, max_count, factor, total):
     counts = imbalance.exponential(num_classes, max_count, factor)
     assert counts.sum() == total

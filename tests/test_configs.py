@@ -1,0 +1,110 @@
+"""Every recipe resolves on every data set it is meant for, and wrong values give one clear line."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from ltjax.training import settings
+
+NAMES = sorted(path.stem for path in (Path(__file__).resolve().parents[1] / "configs").glob("[a-z]*.py") if path.stem != "base")
+
+
+def load(name):
+    return importlib.import_module(f"configs.{name}").get_config()
+
+
+def test_the_recipes_are_all_there():
+    assert set(NAMES) == {
+        *("ldam_drw_sam", "ce", "ce_drw", "ldam_drw", "vs_drw", "focal", "balanced_softmax", "logit_adjusted"),
+        *("class_balanced", "resample", "ce_sam", "ce_drw_sam", "vs_drw_sam", "quickstart"),
+    }
+
+
+@pytest.mark.parametrize("data", ["cifar10", "cifar100", "digits"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_resolves_and_says_what_it_is(name, data):
+    module = importlib.import_module(f"configs.{name}")
+    for heading in ("Source:", "Published", "Ours:", f"Run: python launch.py --config=configs/{name}.py"):
+        assert heading in module.__doc__
+    config = load(name)
+    assert config.name == name
+    config.data.name = data
+    resolved = settings.resolve(config)
+    leaves = settings.flat(resolved)
+    assert [key for key, value in leaves.items() if value is None and not key.startswith("published.")] == []
+    assert settings.resolve(resolved) == resolved
+
+
+@pytest.mark.parametrize(
+    ("name", "cifar10", "cifar100"),
+    [("ce_sam", 0.1, 0.2), ("ce_drw_sam", 0.5, 0.8), ("ldam_drw_sam", 0.8, 0.8)],
+)
+def test_the_published_radius_of_each_data_set(name, cifar10, cifar100):
+    for data, rho in (("cifar10", cifar10), ("cifar100", cifar100)):
+        config = load(name)
+        config.data.name = data
+        resolved = settings.resolve(config)
+        assert resolved.sam.enabled
+        assert resolved.sam.rho == rho
+        assert settings.rho_schedule(resolved)(100) == rho
+
+
+def test_a_value_given_wins_over_the_data_sets():
+    config = load("ldam_drw_sam")
+    config.sam.rho = 0.3
+    config.data.mean = (0.5, 0.5, 0.5)
+    resolved = settings.resolve(config)
+    assert (resolved.sam.rho, resolved.data.mean) == (0.3, (0.5, 0.5, 0.5))
+
+
+def test_vector_scaling_has_its_published_cifar10_setting():
+    assert settings.resolve(load("vs_drw")).loss.vector_scaling.to_dict() == {"gamma": 0.2, "tau": 1.2}
+
+
+def test_milestones_scale_with_the_number_of_epochs():
+    config = load("ldam_drw_sam")
+    config.training.epochs = 20
+    resolved = settings.resolve(config)
+    schedule = settings.learning_rate_schedule(resolved)
+    assert [round(schedule(epoch), 7) for epoch in (0, 1, 15, 16, 17, 18)] == [0.1, 0.1, 0.1, 0.001, 0.001, 0.00001]
+    assert settings.scaled(resolved, resolved.reweighting.start_epoch) == 16
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("loss.name", "ldma", "config.loss.name is 'ldma'; did you mean 'ldam'?"),
+        ("data.name", "cifar", "config.data.name is 'cifar'; did you mean 'cifar10"),
+        ("model.name", "resnet23", "config.model.name is 'resnet23'"),
+        ("sampler.name", "balanced", "known: shuffled, class_balanced"),
+        ("sam.batch_stats", "second", "known: both, first"),
+        ("training.batch_size", 0, "config.training.batch_size is 0; expected at least 1"),
+        ("sam.rho", -0.5, "config.sam.rho is -0.5; expected at least 0"),
+        ("optimizer.weight_decay", float("nan"), "config.optimizer.weight_decay is nan"),
+        ("learning_rate.factors", (0.1,), "config.learning_rate.factors (0.1,) and milestones (160, 180)"),
+        ("data.std", (0.1, 0.0, 0.1), "config.data.std is (0.1, 0.0, 0.1); expected 3 values above 0"),
+    ],
+)
+def test_wrong_values_name_the_field_and_what_was_expected(field, value, told):
+    config = load("ldam_drw_sam")
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(ValueError, match="config") as caught:
+        settings.resolve(config)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistyped_key_is_refused_with_the_nearest_right_one():
+    config = load("ce")
+    with pytest.raises(AttributeError, match="reweighting"):
+        config.rewieghting = 3
+
+
+def test_a_data_set_without_a_value_says_which_field_to_give():
+    config = load("ce")
+    with config.unlocked():
+        del config.by_dataset["digits"]
+    config.data.name = "digits"
+    with pytest.raises(ValueError, match=r"config\.augment\.flip has no value.*give --config\.augment\.flip="):
+        settings.resolve(config)

@@ -1,0 +1,191 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ltjax import models
+from ltjax.models.torch_weights import load_state_dict
+
+
+def count(tree):
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def shapes(name, num_classes=10, **options):
+    model = models.create(name, num_classes, **options)
+    return jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3))))
+
+
+@pytest.mark.parametrize(
+    ("name", "num_classes", "classifier", "published"),
+    [
+        ("resnet32", 10, "linear", 464_154),
+        ("resnet32", 10, "normalized", 464_144),
+        ("resnet32", 100, "linear", 470_004),
+        ("resnet32", 100, "normalized", 469_904),
+        ("resnet20", 10, "linear", 269_722),
+        ("resnet44", 10, "linear", 658_586),
+        ("resnet56", 10, "linear", 853_018),
+        ("resnet110", 10, "linear", 1_727_962),
+    ],
+)
+def test_parameter_counts_are_the_published_ones(name, num_classes, classifier, published):
+    assert count(shapes(name, num_classes, classifier=classifier)["params"]) == published
+
+
+@pytest.fixture(scope="module")
+def small():
+    model = models.create("resnet8", 10, classifier="normalized", width=4)
+    return model, model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+
+
+def test_normalized_classifier_gives_cosines_from_unit_columns(small):
+    model, variables = small
+    kernel = variables["params"]["linear"]["kernel"]
+    np.testing.assert_allclose(jnp.linalg.norm(kernel, axis=0), 1.0, rtol=1e-6)
+    logits = model.apply(variables, jax.random.normal(jax.random.key(1), (5, 8, 8, 3)))
+    assert np.all(np.abs(logits) <= 1 + 1e-6)
+
+
+def test_initial_weights_are_he_normal():
+    model = models.create("resnet20", 10)
+    params = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
+    kernel = params["layer3_2"]["conv2"]["kernel"]  # 36,864 values: the sample deviation is within 2 % (5 standard errors)
+    np.testing.assert_allclose(jnp.std(kernel), np.sqrt(2 / (64 * 9)), rtol=0.02)
+    assert np.all(np.abs(params["linear"]["bias"]) <= 64**-0.5)
+    assert jnp.std(params["linear"]["bias"]) > 0
+
+
+def test_training_mode_moves_statistics_and_evaluation_mode_does_not(small):
+    model, variables = small
+    images = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))
+    _, updated = model.apply(variables, images, train=True, mutable=["batch_stats"])
+    moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), variables["batch_stats"], updated["batch_stats"])
+    assert all(jax.tree.leaves(moved))
+    alone = model.apply(variables, images[:1])
+    np.testing.assert_allclose(model.apply(variables, images)[:1], alone, rtol=1e-4, atol=1e-6)
+
+
+def test_bfloat16_keeps_parameters_and_statistics_in_float32_and_stays_near(small):
+    _, variables = small
+    model = models.create("resnet8", 10, classifier="normalized", width=4, dtype="bfloat16")
+    images = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))
+    logits, updated = model.apply(variables, images, train=True, mutable=["batch_stats"])
+    assert logits.dtype == jnp.float32
+    assert {leaf.dtype for leaf in jax.tree.leaves((updated, shapes("resnet8", dtype="bfloat16")))} == {jnp.dtype(jnp.float32)}
+    exact = small[0].apply(variables, images, train=True, mutable=["batch_stats"])[0]
+    np.testing.assert_allclose(logits, exact, atol=0.05)  # 8 bits of mantissa through 8 layers
+    assert not np.array_equal(logits, exact)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "told"),
+    [
+        (("resnet23", 10), {}, "unknown model 'resnet23'; did you mean 'resnet32'?"),
+        (("resnet32", 0), {}, "num_classes is 0"),
+        (("resnet32", 10), {"depth": 3}, "model 'resnet32': .*depth"),
+    ],
+)
+def test_bad_models_are_refused(arguments, options, told):
+    with pytest.raises(ValueError, match=told.replace("?", r"\?")):
+        models.create(*arguments, **options)
+
+
+def test_a_bad_classifier_is_refused():
+    with pytest.raises(ValueError, match="classifier is 'cosine'; expected 'linear' or 'normalized'"):
+        shapes("resnet8", classifier="cosine")
+
+
+def state_dict(normalized=False):
+    kind = "normalized" if normalized else "linear"
+    model = models.create("resnet8", 10, classifier=kind)
+    return models.to_torch("resnet8", model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3))))
+
+
+def test_state_dict_has_the_authors_names_and_shapes():
+    arrays = state_dict()
+    assert arrays["conv1.weight"].shape == (16, 3, 3, 3)
+    assert arrays["layer2.0.conv1.weight"].shape == (32, 16, 3, 3)
+    assert arrays["layer2.0.bn1.running_var"].shape == (32,)
+    assert arrays["linear.weight"].shape == (10, 64)
+    assert state_dict(normalized=True)["linear.weight"].shape == (64, 10)
+
+
+def test_data_parallel_prefix_and_batch_counts_are_understood():
+    arrays = {f"module.{name}": value for name, value in state_dict().items()}
+    arrays["module.bn1.num_batches_tracked"] = np.array(7)
+    variables = models.from_torch("resnet8", arrays)
+    np.testing.assert_array_equal(models.to_torch("resnet8", variables)["conv1.weight"], arrays["module.conv1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda a: a.pop("bn1.weight"), "1 names missing .bn1.weight., 0 unexpected"),
+        (lambda a: a.update(extra=np.zeros(3)), "0 names missing, 1 unexpected .extra."),
+        (lambda a: a.update({"conv1.weight": np.zeros((16, 3, 5, 5))}), r"conv1.weight gives shape \(5, 5, 3, 16\); resnet8 needs \(3, 3, 3, 16\)"),
+        (lambda a: a["conv1.weight"].fill(np.nan), "conv1.weight holds values that are not finite"),
+        (lambda a: a.pop("linear.weight"), "no 2-d linear.weight"),
+    ],
+)  # fmt: skip
+def test_state_dicts_that_do_not_fit_are_refused(change, told):
+    arrays = {name: value.copy() for name, value in state_dict().items()}
+    change(arrays)
+    with pytest.raises(ValueError, match=told):
+        models.from_torch("resnet8", arrays)
+
+
+def test_to_torch_refuses_variables_of_another_network(small):
+    with pytest.raises(ValueError, match="not those of resnet20"):
+        models.to_torch("resnet20", models.from_torch("resnet8", state_dict()))
+
+
+def test_weight_files_of_every_kind_give_the_same_arrays(tmp_path):
+    import torch
+    from safetensors.numpy import save_file
+
+    arrays = state_dict()
+    np.savez(tmp_path / "w.npz", **arrays)
+    save_file(arrays, tmp_path / "w.safetensors")
+    tensors = {name: torch.tensor(value) for name, value in arrays.items()}
+    torch.save({"epoch": 200, "arch": "resnet8", "best_acc1": torch.tensor(80.0), "state_dict": tensors}, tmp_path / "w.pth.tar")
+    torch.save(tensors, tmp_path / "w.pth")
+    for name in ("w.npz", "w.safetensors", "w.pth.tar", "w.pth"):
+        loaded = load_state_dict(tmp_path / name)
+        assert set(loaded) == set(arrays), name
+        np.testing.assert_array_equal(loaded["conv1.weight"], arrays["conv1.weight"])
+
+
+class Hostile:
+    """Runs code when unpickled freely."""
+
+    def __reduce__(self):
+        import os
+
+        return os.system, ("touch hostile-was-here",)
+
+
+def test_a_hostile_pth_is_refused_and_runs_nothing(tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": {"conv1.weight": Hostile()}}, "w.pth")
+    with pytest.raises(ValueError, match=r"w.pth: not a readable .pth weight file"):
+        load_state_dict("w.pth")
+    assert not (tmp_path / "hostile-was-here").exists()
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pth"])
+def test_a_damaged_weight_file_is_named(tmp_path, suffix):
+    path = tmp_path / f"w{suffix}"
+    path.write_bytes(b"not a weight file")
+    with pytest.raises(ValueError, match=f"w{suffix}: not a readable"):
+        load_state_dict(path)
+
+
+def test_missing_and_unknown_weight_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such weight file"):
+        load_state_dict(tmp_path / "w.pth")
+    (tmp_path / "w.h5").touch()
+    with pytest.raises(ValueError, match=r"expected a file ending in \.pth"):
+        load_state_dict(tmp_path / "w.h5")
