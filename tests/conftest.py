@@ -7,6 +7,7 @@ import jax
 import pytest
 
 jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,10 +28,18 @@ def digits_config():
     return config
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compiled(tmp_path_factory):
+    """A folder of compiled programs: many tests train the same small network, and it compiles once."""
+    folder = tmp_path_factory.mktemp("compiled")
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory):
-    """Environment of a launch.py started as a program: the repository's packages, compiled programs shared between starts."""
-    cache = tmp_path_factory.mktemp("compiled")
+    """Environment of a launch.py started as a program, with compiled programs shared between starts."""
+    cache = tmp_path_factory.mktemp("cache")
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("LTJAX_", "TFDS_", "XLA_", "JAX_"))}
     return variables | {
         "JAX_COMPILATION_CACHE_DIR": str(cache),

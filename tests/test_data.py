@@ -28,7 +28,11 @@ def write_folder(root, layout, per_file=12):
     for name in (*layout.train_files, layout.test_file):
         images = GENERATOR.integers(0, 256, (per_file, 32, 32, 3), np.uint8)
         labels = np.arange(per_file) % layout.num_classes
-        batch = {b"data": images.transpose(0, 3, 1, 2).reshape(per_file, -1), layout.label_key: labels.tolist(), b"filenames": [b"x"] * per_file}
+        batch = {
+            b"data": images.transpose(0, 3, 1, 2).reshape(per_file, -1),
+            layout.label_key: labels.tolist(),
+            b"filenames": [b"x"] * per_file,
+        }
         (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
         if name != layout.test_file:
             trained.append(images)
@@ -141,7 +145,7 @@ def test_a_flipped_bit_in_an_archive_is_refused(tmp_path):
 
 
 def test_a_folder_that_does_not_exist_is_named():
-    with pytest.raises(FileNotFoundError, match="data.dir is '/no/such/folder', which does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"data.dir is '/no/such/folder', which does not exist"):
         data.load("cifar10", "/no/such/folder")
 
 
@@ -157,7 +161,14 @@ def test_offline_and_nothing_on_disk_says_how_to_provide_the_data_within_ten_sec
     assert time.monotonic() - began < 10
     told = str(caught.value)
     assert "\n" not in told
-    for way in ("--config.data.dir=DIR", "LTJAX_DATA_DIR", "cifar-10-python.tar.gz", "cifar-10-batches-py/", "tensorflow-datasets", "digits"):
+    for way in (
+        "--config.data.dir=DIR",
+        "LTJAX_DATA_DIR",
+        "cifar-10-python.tar.gz",
+        "cifar-10-batches-py/",
+        "tensorflow-datasets",
+        "digits",
+    ):
         assert way in told
 
 
@@ -220,7 +231,11 @@ def prepare_tfds(root, trained, file_format):
         def _info(self):
             names = [f"class {c}" for c in range(10)]
             features = tfds.features.FeaturesDict(
-                {"id": tfds.features.Text(), "image": tfds.features.Image(shape=(32, 32, 3)), "label": tfds.features.ClassLabel(names=names)}
+                {
+                    "id": tfds.features.Text(),
+                    "image": tfds.features.Image(shape=(32, 32, 3)),
+                    "label": tfds.features.ClassLabel(names=names),
+                }
             )
             return self.dataset_info_from_configs(features=features)
 
@@ -297,7 +312,9 @@ def test_digits_are_embedded_whole_and_split_by_class():
     assert dataset.train_images.shape[1:] == (8, 8, 1)
     assert dataset.train_images.max() == 255
     everything = np.concatenate([dataset.train_images, dataset.test_images]).reshape(1797, -1)
-    np.testing.assert_array_equal(np.bincount(np.concatenate([dataset.train_labels, dataset.test_labels])), [178, 182, 177, 183, 181, 182, 181, 179, 174, 180])
+    np.testing.assert_array_equal(
+        np.bincount(np.concatenate([dataset.train_labels, dataset.test_labels])), [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    )
     assert len(np.unique(everything, axis=0)) == 1797
 
 
@@ -330,11 +347,11 @@ def test_profiles_keep_what_they_say(profile, options, expected):
     ],
 )
 def test_profiles_that_leave_nothing_are_refused(profile, options, told):
-    with pytest.raises(ValueError, match="unknown|data|would") as caught:
+    with pytest.raises(ValueError, match=r"unknown|data|would") as caught:
         data.class_counts(data.load("digits"), profile, **options)
     assert told in str(caught.value)
 
 
 def test_an_unknown_data_set_names_the_nearest():
-    with pytest.raises(ValueError, match="unknown data set 'cifar1'; did you mean 'cifar10"):
+    with pytest.raises(ValueError, match=r"unknown data set 'cifar1'; did you mean 'cifar10"):
         data.load("cifar1")

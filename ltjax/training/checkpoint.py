@@ -89,6 +89,8 @@ class Checkpoints:
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template), record=ocp.args.JsonRestore())
         )
         arrays, record = restored["state"], restored["record"]
+        if jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), arrays) != jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), template):
+            raise ValueError("its arrays have other shapes than this config's network")
         if _digest(arrays) != record["digest"]:
             raise ValueError("its bytes do not match their checksum")
         state = jax.tree.map(lambda leaf, value: jax.device_put(value, leaf.sharding), _plain(like), arrays)

@@ -1,0 +1,131 @@
+"""Checkpoints: what is kept, what comes back, and what a damaged one does."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ltjax import models, optim
+from ltjax.training.checkpoint import Checkpoints
+from ltjax.training.state import create_state
+
+
+@pytest.fixture(scope="module")
+def state():
+    model = models.create("resnet8", 10, width=4)
+    return create_state(model, optim.sgd(0.1), (8, 8, 1), seed=3)
+
+
+def at(state, step):
+    params = jax.tree.map(lambda leaf: leaf + step, state.params)
+    return state.replace(step=jnp.int32(step), epoch=jnp.int32(step // 10), position=jnp.int32(step % 10), params=params)
+
+
+def equal(a, b):
+    plain = [jax.tree.leaves(x.replace(key=jax.random.key_data(x.key))) for x in (a, b)]
+    return all(np.array_equal(p, q) and p.dtype == q.dtype for p, q in zip(*plain, strict=True))
+
+
+def files(folder):
+    """Data files of a checkpoint, the largest first."""
+    return sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: -path.stat().st_size)
+
+
+def test_everything_comes_back_to_the_bit(state, tmp_path):
+    first = Checkpoints(tmp_path)
+    first.save(at(state, 17), accuracy=0.25, best={"epoch": 1, "test_accuracy": 0.5})
+    first.close()
+    restored, best = Checkpoints(tmp_path).restore(state)
+    assert equal(restored, at(state, 17))
+    assert best == {"epoch": 1, "test_accuracy": 0.5}
+    np.testing.assert_array_equal(jax.random.uniform(restored.key, (3,)), jax.random.uniform(state.key, (3,)))
+
+
+def test_the_newest_two_and_the_best_are_kept(state, tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=2, best=True)
+    for step, accuracy in [(10, 0.3), (20, 0.9), (30, 0.5), (40, 0.6), (45, None)]:
+        checkpoints.save(at(state, step), accuracy=accuracy)
+    checkpoints.close()
+    assert sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir()) == [20, 40, 45]
+
+
+def test_saving_the_same_step_again_and_donating_the_state_is_safe(state, tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    saved = at(state, 5)
+    checkpoints.save(saved, accuracy=0.1)
+    jax.tree.map(lambda leaf: leaf.delete(), saved.params)
+    checkpoints.save(at(state, 6))
+    checkpoints.close()
+    assert equal(Checkpoints(tmp_path).restore(state)[0], at(state, 6))
+
+
+def test_no_checkpoint_is_none(state, tmp_path):
+    assert Checkpoints(tmp_path).restore(state) is None
+
+
+# Orbax leaves coroutines of the failed read behind; they complain when collected.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "missing"])
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_it_used(state, tmp_path, damage, number):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (10, 20):
+        checkpoints.save(at(state, step))
+    checkpoints.close()
+    victim = files(tmp_path / "checkpoints" / "20" / "state")[number]
+    if damage == "missing":
+        victim.unlink()
+    else:
+        victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 2] if damage == "truncated" else b"")
+    told = []
+    again = Checkpoints(tmp_path, warn=told.append)
+    restored, _ = again.restore(state)
+    if int(restored.step) == 20:  # a file that holds no needed byte: then nothing may differ
+        assert equal(restored, at(state, 20))
+        return
+    assert equal(restored, at(state, 10))
+    assert len(told) == 1
+    assert "checkpoints/20 is damaged" in told[0]
+    assert "\n" not in told[0]
+    again.save(at(state, 20))  # the run goes on and saves that step again
+    again.close()
+    assert equal(Checkpoints(tmp_path).restore(state)[0], at(state, 20))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_the_largest_file_is_one_that_matters(state, tmp_path):
+    """Guards the test above: its way out must not be taken for the weights themselves."""
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(at(state, 10))
+    checkpoints.close()
+    victim = files(tmp_path / "checkpoints" / "10" / "state")[0]
+    victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 2])
+    with pytest.raises(ValueError, match="none of its 1 checkpoints can be read; delete the folder"):
+        Checkpoints(tmp_path, warn=lambda line: None).restore(state)
+
+
+def test_bytes_that_do_not_match_their_checksum_are_never_used(state, tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(at(state, 10))
+    checkpoints.close()
+    record = tmp_path / "checkpoints" / "10" / "record" / "metadata"
+    content = json.loads(record.read_text())
+    content["digest"] = "0" * 64
+    record.write_text(json.dumps(content))
+    told = []
+    with pytest.raises(ValueError, match="none of its 1 checkpoints"):
+        Checkpoints(tmp_path, warn=told.append).restore(state)
+    assert "do not match their checksum" in told[0]
+
+
+def test_another_networks_checkpoint_is_not_taken_for_this_one(state, tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(at(state, 10))
+    checkpoints.close()
+    other = create_state(models.create("resnet8", 10, width=8), optim.sgd(0.1), (8, 8, 1), seed=3)
+    told = []
+    with pytest.raises(ValueError, match="none of its 1 checkpoints"):
+        Checkpoints(tmp_path, warn=told.append).restore(other)
+    assert "other shapes" in told[0]

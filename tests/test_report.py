@@ -1,0 +1,160 @@
+"""Reports from work directories written here, so that what they should say is known."""
+
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from ltjax import report
+
+NAMES = [f"class {c}" for c in range(10)]
+
+
+def write_run(path, seed=0, accuracies=(0.2, 0.6, 0.5), epochs=3, finished=True, name="ldam_drw_sam", **config):
+    path.mkdir(parents=True)
+    config = {
+        "name": name,
+        "seed": seed,
+        "data.name": "cifar10",
+        "training.epochs": epochs,
+        "training.published_epochs": 3,
+        "published.cifar10": 81.9,
+        "sam.rho": 0.8,
+        **config,
+    }
+    start = {
+        "time": "2026-01-01T00:00:00",
+        "command": ["launch.py"],
+        "device": "1 x cpu",
+        "python": "3.11",
+        "versions": {"jax": "0.10"},
+        "git": None,
+    }
+    record = {
+        "config": config,
+        "data": {"class_counts": list(range(100, 0, -10)), "digest": "", "source": ""},
+        "class_names": NAMES,
+        "starts": [start],
+    }
+    (path / "config.json").write_text(json.dumps(record))
+    rows = []
+    for epoch, accuracy in enumerate(accuracies):
+        per_class = np.clip(accuracy + np.linspace(0.2, -0.2, 10), 0, 1).tolist()
+        rows.append(
+            {"epoch": epoch, "train_loss": 1.0, "train_accuracy": 0.5, "seconds": 2.0, "test_loss": 1.0, "test_accuracy": accuracy}
+            | {"many": accuracy, "medium": accuracy, "few": accuracy, "balanced_accuracy": accuracy, "per_class": per_class}
+        )
+    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    if finished:
+        (path / "result.json").write_text(json.dumps({"confusion": np.diag(range(10)).tolist()}))
+    return path
+
+
+def written(workdirs, output):
+    console = Console(record=True, width=200, file=io.StringIO())
+    summaries = report.write(workdirs, output, console)
+    return summaries, console.export_text()
+
+
+def test_one_run_shows_the_last_epoch_first_and_the_best_beside_it(tmp_path):
+    (summary,), text = written([write_run(tmp_path / "a")], tmp_path / "a")
+    assert summary.figures["test_accuracy"] == (50.0, None)
+    assert summary.best == (60.0, None)
+    assert summary.published == 81.9
+    row = next(line for line in text.splitlines() if "ldam_drw_sam, cifar10" in line and "81.9" in line)
+    assert re.findall(r"\d+\.\d+", row)[0] == "50.00"
+    assert "60.00" in row
+    assert "class 9" in text
+    for name in ("report.html", "curves.png", "per_class.png", "confusion.png", "summary.json"):
+        assert (tmp_path / "a" / name).stat().st_size > 500
+
+
+def test_seeds_of_one_config_stand_in_one_row_with_mean_and_deviation(tmp_path):
+    runs = [write_run(tmp_path / f"s{seed}", seed, (0.1, last)) for seed, last in enumerate((0.5, 0.6, 0.7))]
+    other = write_run(tmp_path / "other", name="ce")
+    summaries, text = written([*runs, other], tmp_path / "out")
+    assert [summary.title for summary in summaries] == ["ldam_drw_sam, cifar10", "ce, cifar10"]
+    mean, std = summaries[0].figures["test_accuracy"]
+    assert (round(mean, 6), round(std, 6)) == (60.0, 10.0)
+    assert "60.00 ± 10.00" in text
+    assert (tmp_path / "out" / "confusion_2.png").exists()
+    (first, _) = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert first["seeds"] == [0, 1, 2]
+    assert first["last_epoch"]["test_accuracy"] == {"mean": 60.0, "std": 10.0}
+
+
+def test_equally_named_runs_are_told_apart_by_what_differs(tmp_path):
+    runs = [write_run(tmp_path / "a"), write_run(tmp_path / "b", **{"sam.rho": 0.1})]
+    summaries, _ = written(runs, tmp_path / "out")
+    assert [summary.title for summary in summaries] == ["ldam_drw_sam, cifar10, sam.rho=0.8", "ldam_drw_sam, cifar10, sam.rho=0.1"]
+
+
+def test_a_short_run_is_not_held_against_the_published_figure(tmp_path):
+    (summary,), _ = written([write_run(tmp_path / "a", **{"training.published_epochs": 200})], tmp_path / "a")
+    assert summary.published is None
+
+
+def test_an_unfinished_run_is_reported_as_such(tmp_path):
+    _, text = written([write_run(tmp_path / "a", epochs=9, finished=False)], tmp_path / "a")
+    assert "unfinished: epoch 3 of 9" in text
+    assert not (tmp_path / "a" / "confusion.png").exists()
+
+
+def test_the_page_is_self_contained_well_formed_and_escapes_names(tmp_path):
+    written([write_run(tmp_path / "a", name="<script>alert(1)</script>")], tmp_path / "a")
+    page = (tmp_path / "a" / "report.html").read_text()
+    assert "<script>" not in page
+    assert page.count("data:image/png;base64,") == 3
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    open_tags = []
+
+    class Checker(HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            if tag not in ("meta", "img", "br"):
+                open_tags.append(tag)
+
+        def handle_endtag(self, tag):
+            assert open_tags.pop() == tag
+
+    Checker().feed(page)
+    assert open_tags == []
+
+
+def test_hundred_classes_are_drawn_as_a_line(tmp_path):
+    path = write_run(tmp_path / "a")
+    record = json.loads((path / "config.json").read_text())
+    record["class_names"] = [str(c) for c in range(100)]
+    record["data"]["class_counts"] = list(range(500, 0, -5))
+    (path / "config.json").write_text(json.dumps(record))
+    row = json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])
+    (path / "metrics.jsonl").write_text(json.dumps(row | {"per_class": [0.5] * 100, "test_top5": 0.7}) + "\n")
+    (path / "result.json").write_text(json.dumps({"confusion": np.eye(100, dtype=int).tolist()}))
+    (summary,), text = written([path], path)
+    assert summary.figures["test_top5"] == (70.0, None)
+    assert "top-5" in text
+
+
+def test_runs_on_different_classes_are_not_mixed(tmp_path):
+    a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b")
+    record = json.loads((b / "config.json").read_text())
+    record["class_names"] = [*NAMES[:-1], "another"]
+    (b / "config.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="different classes"):
+        written([a, b], tmp_path / "out")
+
+
+def test_folders_that_hold_no_run_or_a_damaged_one_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing holds no run"):
+        report.load_run(tmp_path / "nothing")
+    path = write_run(tmp_path / "a")
+    (path / "result.json").write_text("{")
+    with pytest.raises(ValueError, match=r"result.json is damaged"):
+        report.load_run(path)
+    (path / "result.json").unlink()
+    (path / "metrics.jsonl").write_text("")
+    with pytest.raises(FileNotFoundError, match="no evaluated epoch yet"):
+        report.load_run(path)

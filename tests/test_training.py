@@ -1,0 +1,353 @@
+"""The trainer: one epoch in any number of calls and devices is the same epoch; interrupted runs end where whole ones do."""
+
+import json
+import os
+import signal
+import threading
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ltjax.training import experiment, loop, settings
+from ltjax.training.checkpoint import Checkpoints
+from ltjax.training.step import Recipe, update
+from ltjax.training.workdir import Workdir
+
+
+def final_params(config, workdir):
+    """Parameters of the newest checkpoint."""
+    built = experiment.build(settings.resolve(config))
+    return Checkpoints(workdir).restore(built.create_state())[0].params
+
+
+def assert_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def train(config, workdir):
+    return loop.train(settings.resolve(config), workdir)
+
+
+def one_epoch(config, **training):
+    for name, value in training.items():
+        config.training[name] = value
+    built = experiment.build(settings.resolve(config))
+    programs = experiment.Programs(built)
+    state, position, calls = built.create_state(), 0, 0
+    while position < built.steps_per_epoch:
+        state, position = programs.advance(state, position, built.settings(0))
+        calls += 1
+    return built, programs, state, calls
+
+
+def test_an_epoch_is_one_compiled_call_and_settings_compile_nothing_anew(digits_config):
+    built, programs, state, calls = one_epoch(digits_config, steps_per_call=0)
+    assert calls == 1
+    assert int(state.step) == built.steps_per_epoch == 7
+    state = programs.next_epoch(state)
+    for epoch in (1, 2):  # another learning rate, and the epoch in which the weights set in
+        state, _ = programs.advance(state, 0, built.settings(epoch))
+        state = programs.next_epoch(state)
+    assert programs._steps._cache_size() == 1
+    assert not np.array_equal(built.settings(0).class_weights, built.settings(2).class_weights)
+
+
+def test_the_last_short_batch_is_trained_on_and_every_image_seen_once(digits_config):
+    built, _, state, _ = one_epoch(digits_config)
+    images = len(built.dataset.train_labels)
+    assert images % digits_config.training.batch_size
+    assert int(state.running.count) == images
+    assert int(state.step) == -(-images // digits_config.training.batch_size)
+
+
+def test_drop_last_leaves_the_short_batch_out(digits_config):
+    _, _, state, _ = one_epoch(digits_config, drop_last=True)
+    assert int(state.running.count) == 6 * 64
+
+
+@pytest.mark.parametrize("steps_per_call", [0, 4])
+def test_an_epoch_in_any_number_of_calls_is_the_same_epoch(digits_config, steps_per_call):
+    digits_config.sam.rho = 0.05
+    _, _, one_by_one, calls = one_epoch(digits_config, steps_per_call=1)
+    assert calls == 7
+    _, _, together, _ = one_epoch(digits_config, steps_per_call=steps_per_call)
+    # A scan is another program: the same arithmetic in another order, through 7 steps at learning rate 0.1.
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-3, atol=2e-4), together.params, one_by_one.params)
+    assert int(together.running.correct) == pytest.approx(int(one_by_one.running.correct), abs=2)
+
+
+@pytest.mark.parametrize(("sampler", "model"), [("shuffled", "resnet8"), ("class_balanced", "resnet8")])
+def test_eight_devices_give_the_numbers_of_one(digits_config, sampler, model):
+    """In float64, where only the order of sums differs; the short last batch (33 images) does not divide by 8."""
+    digits_config.sampler.name = sampler
+    digits_config.model.name = model
+    with jax.enable_x64(True):
+        results = {}
+        for devices in (1, 8):
+            built, programs, state, _ = one_epoch(digits_config, cpu_devices=devices)
+            assert len(built.devices) == devices
+            results[devices] = (state, programs.evaluate(state.variables))
+            assert len(state.step.sharding.device_set) == devices
+    (one, one_sums), (eight, eight_sums) = results[1], results[8]
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), eight.params, one.params)
+    np.testing.assert_allclose(eight.running.loss, one.running.loss, rtol=1e-5)
+    assert int(np.abs(np.asarray(eight_sums.confusion) - np.asarray(one_sums.confusion)).sum()) <= 2
+
+
+def test_the_batch_must_divide_over_the_devices(digits_config):
+    digits_config.training.cpu_devices = 8
+    digits_config.training.batch_size = 60
+    with pytest.raises(ValueError, match="batch_size is 60; expected a multiple of the 8 cpu devices"):
+        experiment.build(settings.resolve(digits_config))
+
+
+def test_evaluation_sees_every_test_image_once_whatever_the_batch(digits_config):
+    results = []
+    for size, calls in ((1000, 1), (130, 1), (130, 0)):  # 500 images: one padded batch, four by one, four by a scan
+        digits_config.evaluation.batch_size = size
+        digits_config.training.steps_per_call = calls
+        built = experiment.build(settings.resolve(digits_config))
+        results.append(experiment.Programs(built).evaluate(built.create_state().variables))
+    for sums in results:
+        np.testing.assert_array_equal(sums.confusion.sum(axis=1), np.full(10, 50))
+        np.testing.assert_array_equal(sums.confusion, results[0].confusion)
+        np.testing.assert_allclose(sums.loss, results[0].loss, rtol=1e-5)
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_the_second_pass_of_sam_updates_the_statistics_only_if_asked(digits_config, both):
+    digits_config.sam.batch_stats = "both" if both else "first"
+    built = experiment.build(settings.resolve(digits_config))
+    state = built.create_state()
+    images = jax.random.normal(jax.random.key(0), (16, 8, 8, 1))
+    after = update(built.recipe, state, images, jnp.arange(16) % 10, built.settings(0))
+    first = built.recipe.model.apply(state.variables, images, train=True, mutable=["batch_stats"])[1]["batch_stats"]
+    same = jax.tree.leaves(jax.tree.map(lambda a, b: np.allclose(a, b, rtol=1e-5), after.batch_stats, first))
+    assert all(same) != both
+
+
+def test_mixup_trains_on_both_labels(digits_config):
+    digits_config.augment.mixup_alpha = 1.0
+    _, _, mixed, _ = one_epoch(digits_config)
+    digits_config.augment.mixup_alpha = 0.0
+    _, _, plain, _ = one_epoch(digits_config)
+    assert np.isfinite(mixed.running.loss)
+    assert float(mixed.running.loss) != float(plain.running.loss)
+
+
+def test_bfloat16_trains(digits_config, tmp_path):
+    digits_config.model.dtype = "bfloat16"
+    digits_config.training.epochs = 1
+    result = train(digits_config, tmp_path / "run")
+    assert np.isfinite(result["last"]["train_loss"])
+
+
+def test_deferred_sampling_shuffles_before_its_epoch(digits_config):
+    digits_config.sampler.name = "class_balanced"
+    digits_config.sampler.start_epoch = 100  # of the published 200: epoch 2 of 3
+    built = experiment.build(settings.resolve(digits_config))
+    labels = jnp.asarray(built.dataset.train_labels)
+    early, late = (np.asarray(built.recipe.order(jax.random.key(0), labels, epoch)) for epoch in (1, 2))
+    np.testing.assert_array_equal(np.sort(early), np.arange(len(labels)))
+    assert len(np.unique(late)) < len(labels)
+
+
+def test_a_run_leaves_its_records_and_a_finished_one_is_not_trained_again(digits_config, tmp_path):
+    digits_config.logging.tensorboard = True
+    workdir = tmp_path / "run"
+    result = train(digits_config, workdir)
+    rows = Workdir(workdir).read_metrics()
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    assert result["last"] == rows[-1]
+    assert result["best"] == max(rows, key=lambda row: row["test_accuracy"])
+    assert np.trace(result["confusion"]) / 500 == rows[-1]["test_accuracy"]
+    assert {"train_loss", "train_accuracy", "learning_rate", "rho", "many", "medium", "few", "balanced_accuracy", "per_class"} <= rows[
+        0
+    ].keys()
+    record = json.loads((workdir / "config.json").read_text())
+    assert record["config"]["loss.name"] == "ldam"
+    assert record["starts"][0]["versions"]["jax"] == jax.__version__
+    assert list((workdir / "tensorboard").iterdir())
+    again = train(digits_config, workdir)
+    assert again["last"] == result["last"]
+    assert again["confusion"] == result["confusion"]
+    assert Workdir(workdir).read_metrics() == rows
+
+
+@pytest.fixture
+def whole(digits_config, tmp_path):
+    """An uninterrupted run's rows and final parameters."""
+    train(digits_config, tmp_path / "whole")
+    return Workdir(tmp_path / "whole").read_metrics(), final_params(digits_config, tmp_path / "whole")
+
+
+def same_rows(a, b):
+    timing = ("seconds", "images_per_second")
+    return [{k: v for k, v in row.items() if k not in timing} for row in a] == [
+        {k: v for k, v in row.items() if k not in timing} for row in b
+    ]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_stopped_in_the_middle_of_an_epoch_ends_as_if_never_stopped(digits_config, tmp_path, whole, signum, monkeypatch):
+    """The signal comes after the third step of the second epoch."""
+    calls = []
+    advance = experiment.Programs.advance
+
+    def counted(self, *arguments):
+        calls.append(1)
+        if len(calls) == 10:
+            os.kill(os.getpid(), signum)
+        return advance(self, *arguments)
+
+    monkeypatch.setattr(experiment.Programs, "advance", counted)
+    workdir = tmp_path / "stopped"
+    with pytest.raises(loop.Stopped, match=r"saved at epoch 2, step 10; the same command with --workdir=.* continues") as stopped:
+        train(digits_config, workdir)
+    assert stopped.value.signum == signum
+    train(digits_config, workdir)
+    assert_equal(final_params(digits_config, workdir), whole[1])
+    assert same_rows(Workdir(workdir).read_metrics(), whole[0])
+
+
+def test_signal_handlers_are_put_back(digits_config, tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    digits_config.training.epochs = 1
+    train(digits_config, tmp_path / "run")
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_training_outside_the_main_thread_works(digits_config, tmp_path):
+    digits_config.training.epochs = 1
+    results = []
+    thread = threading.Thread(target=lambda: results.append(train(digits_config, tmp_path / "run")))
+    thread.start()
+    thread.join(120)
+    assert results[0]["epochs"] == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_truncated_newest_checkpoint_is_reported_and_the_run_ends_the_same(digits_config, tmp_path, whole, capsys):
+    workdir = tmp_path / "whole"
+    newest = max((workdir / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    largest = max((newest / "state").rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
+    largest.write_bytes(largest.read_bytes()[:100])
+    train(digits_config, workdir)
+    assert f"checkpoints/{newest.name} is damaged" in capsys.readouterr().out
+    assert_equal(final_params(digits_config, workdir), whole[1])
+    assert same_rows(Workdir(workdir).read_metrics(), whole[0])
+
+
+def test_a_half_written_metrics_line_is_written_again(digits_config, tmp_path, whole):
+    workdir = tmp_path / "whole"
+    file = workdir / "metrics.jsonl"
+    file.write_text(file.read_text()[:-40])
+    assert len(Workdir(workdir).read_metrics()) == 2
+    newest = max((workdir / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    import shutil
+
+    shutil.rmtree(newest)
+    train(digits_config, workdir)
+    assert same_rows(Workdir(workdir).read_metrics(), whole[0])
+
+
+@pytest.mark.parametrize("steps_per_call", [1, 0])
+def test_a_diverging_run_stops_with_its_epoch_and_step_and_keeps_the_last_good_checkpoint(
+    digits_config, tmp_path, steps_per_call, monkeypatch
+):
+    digits_config.training.steps_per_call = steps_per_call
+    at = settings.learning_rate_schedule
+
+    def exploding(config):
+        schedule = at(config)
+        return lambda epoch: schedule(epoch) if epoch < 1 else float("nan")
+
+    monkeypatch.setattr(settings, "learning_rate_schedule", exploding)
+    workdir = tmp_path / "run"
+    # The rate of epoch 2 is NaN: its first step (7) ruins the parameters, the loss of the next is NaN.
+    with pytest.raises(loop.Diverged, match=r"training loss is NaN or infinite at epoch 2, step 8; the last good checkpoint is kept"):
+        train(digits_config, workdir)
+    monkeypatch.setattr(settings, "learning_rate_schedule", at)
+    kept = Checkpoints(workdir).restore(experiment.build(settings.resolve(digits_config)).create_state())[0]
+    assert int(kept.step) == 7
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(kept.params))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [("loss.ldam.scale", 10.0, r"loss.ldam.scale \(30.0 there, 10.0 now\)"), ("seed", 7, r"seed \(0 there, 7 now\)")],
+)
+def test_a_workdir_of_another_config_is_refused_with_the_differing_fields(digits_config, tmp_path, field, value, told):
+    digits_config.training.epochs = 1
+    train(digits_config, tmp_path / "run")
+    digits_config.update_from_flattened_dict({field: value})
+    with pytest.raises(ValueError, match=f"was made with another config: {told}; use another --workdir"):
+        train(digits_config, tmp_path / "run")
+
+
+def test_fields_that_do_not_enter_the_numbers_may_change(digits_config, tmp_path):
+    digits_config.training.epochs = 1
+    train(digits_config, tmp_path / "run")
+    digits_config.checkpoint.keep = 5
+    digits_config.logging.tensorboard = True
+    assert train(digits_config, tmp_path / "run")["epochs"] == 1
+
+
+def test_a_workdir_of_other_images_is_refused(digits_config, tmp_path, monkeypatch):
+    digits_config.training.epochs = 1
+    train(digits_config, tmp_path / "run")
+    build = loop.build
+
+    def other(config):
+        built = build(config)
+        built.dataset.train_images[0, 0, 0, 0] ^= 1
+        return built
+
+    monkeypatch.setattr(loop, "build", other)
+    with pytest.raises(ValueError, match="was trained on other images"):
+        train(digits_config, tmp_path / "run")
+
+
+def test_a_damaged_config_json_is_named(digits_config, tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config.json is damaged"):
+        train(digits_config, tmp_path)
+
+
+def test_init_from_starts_at_those_weights_and_evaluates_them(digits_config, tmp_path):
+    from ltjax import models
+
+    digits_config.model.width = 16
+    model = models.create("resnet8", 10, classifier="normalized")
+    variables = model.init(jax.random.key(5), jnp.zeros((1, 8, 8, 1)))
+    np.savez(tmp_path / "w.npz", **models.to_torch("resnet8", variables))
+    digits_config.init_from = str(tmp_path / "w.npz")
+    config = settings.resolve(digits_config)
+    assert_equal(experiment.build(config).create_state().params, variables["params"])
+    result = loop.evaluate(config, None)
+    built = experiment.build(config)
+    images = (built.dataset.test_images / 255.0 - config.data.mean) / config.data.std
+    predicted = jnp.argmax(model.apply(variables, images.astype(np.float32)), axis=-1)
+    assert result["test_accuracy"] == pytest.approx(np.mean(predicted == built.dataset.test_labels), abs=0.003)
+
+
+def test_init_from_another_kind_of_network_is_refused(digits_config, tmp_path):
+    from ltjax import models
+
+    model = models.create("resnet8", 10, classifier="linear", width=4)
+    np.savez(tmp_path / "w.npz", **models.to_torch("resnet8", {**model.init(jax.random.key(5), jnp.zeros((1, 8, 8, 1)))}))
+    digits_config.init_from = str(tmp_path / "w.npz")
+    with pytest.raises(ValueError, match=r"config.init_from: .*w.npz"):
+        loop.evaluate(settings.resolve(digits_config), None)
+
+
+def test_nothing_to_evaluate_is_said(digits_config, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing to evaluate"):
+        loop.evaluate(settings.resolve(digits_config), tmp_path / "absent")
+
+
+def test_the_recipe_is_a_value_of_pure_functions():
+    assert Recipe.__dataclass_params__.frozen
