@@ -31,10 +31,10 @@ def write(workdirs: Sequence[Path], output: Path, console: Console | None = None
     """
     from ltjax.report import plots
 
-    summaries = summarize([load_run(path) for path in workdirs])
-    classes = {tuple(summary.runs[0].record["class_names"]) for summary in summaries}
-    if len(classes) > 1:
+    runs = [load_run(path) for path in workdirs]
+    if len({tuple(run.record["class_names"]) for run in runs}) > 1:
         raise ValueError("these runs have different classes; report on each data set by itself")
+    summaries = summarize(runs)
     output.mkdir(parents=True, exist_ok=True)
     figures = {"curves": plots.curves(summaries), "per_class": plots.per_class(summaries)}
     drawn = [summary for summary in summaries if any(run.confusion is not None for run in summary.runs)]

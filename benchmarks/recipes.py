@@ -1,0 +1,79 @@
+"""Trains recipes over several seeds, then writes their figures: the table of docs/results/README.md from one command.
+
+  python benchmarks/recipes.py --recipes ldam_drw_sam,ce_drw_sam --data cifar10,cifar100 --seeds 3 --out docs/results/h200
+
+Every run is `python launch.py --config=configs/RECIPE.py`; those already in --work are continued or only read, so the script may be stopped
+and started again. Flags behind `--` go to every run, for instance `-- --config.training.epochs=20`. Writes OUT/summary.json (figures,
+seeds, device, versions, revision), OUT/report.html and pictures for each data set, and prints a Markdown table. On one GPU, in
+order of worth: ldam_drw_sam, ce_drw_sam, then ldam_drw, ce_drw, ce, and the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from ltjax import report  # noqa: E402
+
+SADDLE = "ldam_drw_sam,ce_drw_sam,ldam_drw,ce_drw,ce,ce_sam,vs_drw,vs_drw_sam"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipes", default=SADDLE, help="names of configs, by commas")
+    parser.add_argument("--data", default="cifar10", help="data sets, by commas")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--work", type=Path, default=Path("runs/recipes"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results/recipes"))
+    parser.add_argument("--minutes", type=float, default=0, help="start no further run after this long; 0 is no limit")
+    parser.add_argument("flags", nargs="*", help="for every run, behind --")
+    options = parser.parse_args()
+    began = time.monotonic()
+    for name in options.data.split(","):
+        workdirs = []
+        # All recipes once before any a second time, so that a run cut short still compares them.
+        for seed in range(options.seeds):
+            for recipe in options.recipes.split(","):
+                if options.minutes and time.monotonic() - began > 60 * options.minutes:
+                    continue
+                workdir = options.work / f"{recipe}-{name}-seed{seed}"
+                train(recipe, name, seed, workdir, options.flags)
+                workdirs.append(workdir)
+        if workdirs:
+            summaries = report.write(workdirs, options.out / name)
+            print(markdown(json.loads((options.out / name / "summary.json").read_text())))
+            print(f"{name}: {sum(len(summary.runs) for summary in summaries)} runs in {(time.monotonic() - began) / 60:.1f} minutes so far")
+
+
+def train(recipe: str, name: str, seed: int, workdir: Path, flags: list[str]) -> None:
+    command = [sys.executable, str(ROOT / "launch.py"), f"--config={ROOT / 'configs' / recipe}.py", f"--workdir={workdir}"]
+    subprocess.run([*command, f"--config.data.name={name}", f"--config.seed={seed}", *flags], check=True)
+
+
+def markdown(summaries: list[dict]) -> str:
+    """One row a recipe: last epoch (mean ± standard deviation over seeds), groups, best epoch, the source's figure."""
+    lines = ["| recipe | seeds | last epoch, % | many / medium / few | best epoch, % | published, % |", "| --- | --- | --- | --- | --- | --- |"]
+    for summary in summaries:
+        last = summary["last_epoch"]
+        groups = " / ".join(f"{last[group]['mean']:.1f}" for group in ("many", "medium", "few"))
+        published = summary["published_best_epoch"]
+        lines.append(
+            f"| {summary['title']} | {len(summary['seeds'])} | {pair(last['test_accuracy'])} | {groups}"
+            f" | {pair(summary['best_epoch_accuracy'])} | {published if published else ''} |"
+        )
+    return "\n".join(lines)
+
+
+def pair(figure: dict) -> str:
+    return f"{figure['mean']:.2f}" + (f" ± {figure['std']:.2f}" if figure["std"] is not None else "")
+
+
+if __name__ == "__main__":
+    main()
