@@ -59,7 +59,10 @@ def train(recipe: str, name: str, seed: int, workdir: Path, flags: list[str]) ->
 
 def markdown(summaries: list[dict]) -> str:
     """One row a recipe: last epoch (mean ± standard deviation over seeds), groups, best epoch, the source's figure."""
-    lines = ["| recipe | seeds | last epoch, % | many / medium / few | best epoch, % | published, % |", "| --- | --- | --- | --- | --- | --- |"]
+    lines = [
+        "| recipe | seeds | last epoch, % | many / medium / few | best epoch, % | published, % |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     for summary in summaries:
         last = summary["last_epoch"]
         groups = " / ".join(f"{last[group]['mean']:.1f}" for group in ("many", "medium", "few"))

@@ -6,6 +6,8 @@ from pathlib import Path
 import jax
 import pytest
 
+if not os.environ.get("JAX_PLATFORMS"):  # the tests count CPU devices; parity_tests/ by itself runs on what is there
+    jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
@@ -44,7 +46,7 @@ def environment(tmp_path_factory):
     return variables | {
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS", ""),
+        "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS") or "cpu",
         "XDG_CACHE_HOME": str(cache),
         "COLUMNS": "160",
     }

@@ -13,7 +13,7 @@ import pytest
 
 from ltjax.training import experiment, loop, settings
 from ltjax.training.checkpoint import Checkpoints
-from ltjax.training.step import Recipe, update
+from ltjax.training.step import update
 from ltjax.training.workdir import Workdir
 
 
@@ -349,5 +349,19 @@ def test_nothing_to_evaluate_is_said(digits_config, tmp_path):
         loop.evaluate(settings.resolve(digits_config), tmp_path / "absent")
 
 
-def test_the_recipe_is_a_value_of_pure_functions():
-    assert Recipe.__dataclass_params__.frozen
+def test_weights_and_biases_gets_every_epoch_when_asked(digits_config, tmp_path, monkeypatch):
+    import sys
+    import types
+
+    logged, begun = [], {}
+    run = types.SimpleNamespace(log=lambda values, step: logged.append((step, values)), finish=lambda: logged.append("finished"))
+    fake = types.SimpleNamespace(init=lambda **options: begun.update(options) or run)
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    digits_config.logging.wandb = True
+    digits_config.training.epochs = 2
+    result = train(digits_config, tmp_path / "run")
+    assert begun["project"] == "ltjax"
+    assert begun["config"]["loss.name"] == "ldam"
+    assert [entry[0] for entry in logged[:2]] == [0, 1]
+    assert logged[1][1]["test_accuracy"] == result["last"]["test_accuracy"]
+    assert logged[2] == "finished"

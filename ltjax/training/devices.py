@@ -43,7 +43,7 @@ def batch_sharding(devices: list[jax.Device]) -> NamedSharding | None:
     """A batch split over the devices along its first axis; None on one device."""
     if len(devices) == 1:
         return None
-    mesh = jax.make_mesh((len(devices),), (AXIS,), (AxisType.Auto,), devices=devices)
+    mesh = jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
     return NamedSharding(mesh, PartitionSpec(AXIS))
 
 

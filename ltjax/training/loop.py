@@ -149,8 +149,8 @@ class _Run:
         settings = self.experiment.settings(epoch)
         began = time.monotonic()
         while position < self.experiment.steps_per_epoch:
-            display.at(epoch, position, "training")
             state, position = self.programs.advance(state, position, settings)
+            display.at(epoch, position, "training")
             if self.programs.steps_per_call:
                 self._check_finite(state, epoch)
                 if received and position < self.experiment.steps_per_epoch:
