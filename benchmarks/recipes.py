@@ -65,7 +65,7 @@ def markdown(summaries: list[dict]) -> str:
     ]
     for summary in summaries:
         last = summary["last_epoch"]
-        groups = " / ".join(f"{last[group]['mean']:.1f}" for group in ("many", "medium", "few"))
+        groups = " / ".join(f"{last[group]['mean']:.1f}" for group in ("many", "medium", "few") if group in last)
         published = summary["published_best_epoch"]
         lines.append(
             f"| {summary['title']} | {len(summary['seeds'])} | {pair(last['test_accuracy'])} | {groups}"

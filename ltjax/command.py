@@ -40,6 +40,8 @@ def _main(argv: Sequence[str]) -> None:
 
     try:
         {"train": _train, "evaluate": _evaluate, "report": _report}[_MODE.value]()
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command continues from the last checkpoint, if there is one", status=130)
     except Stopped as stopped:
         print(f"launch.py: {stopped}", file=sys.stderr)
         sys.exit(128 + stopped.signum)

@@ -1,5 +1,7 @@
 """Parity tests run in float64 unless they say otherwise, so that a difference is a difference of formulas."""
 
+import os
+
 import jax
 import pytest
 import torch
@@ -13,6 +15,7 @@ def float64():
         yield
 
 
-@pytest.fixture(autouse=True)
-def two_torch_threads():
-    torch.set_num_threads(2)
+@pytest.fixture(autouse=True, scope="session")
+def torch_threads():
+    """PyTorch's waiting threads slow down everything beside them, such as a second test process."""
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)

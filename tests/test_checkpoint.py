@@ -55,6 +55,7 @@ def test_saving_the_same_step_again_and_donating_the_state_is_safe(state, tmp_pa
     checkpoints = Checkpoints(tmp_path)
     saved = at(state, 5)
     checkpoints.save(saved, accuracy=0.1)
+    checkpoints.save(saved)
     jax.tree.map(lambda leaf: leaf.delete(), saved.params)
     checkpoints.save(at(state, 6))
     checkpoints.close()

@@ -311,7 +311,15 @@ def test_a_workdir_of_other_images_is_refused(digits_config, tmp_path, monkeypat
         train(digits_config, tmp_path / "run")
 
 
+def test_a_workdir_in_which_nothing_was_trained_may_be_begun_anew(digits_config, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    digits_config.training.epochs = 1
+    assert train(digits_config, tmp_path)["epochs"] == 1
+
+
 def test_a_damaged_config_json_is_named(digits_config, tmp_path):
+    digits_config.training.epochs = 1
+    train(digits_config, tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config.json is damaged"):
         train(digits_config, tmp_path)

@@ -42,6 +42,8 @@ class Checkpoints:
           best: anything small and JSON-able that should come back with the state.
         """
         step = int(state.step)
+        if step in self._manager.all_steps():  # stopped right after an epoch was saved
+            return
         arrays = jax.device_get(_plain(state))
         self._manager.save(
             step,

@@ -174,6 +174,7 @@ class Programs:
             static_argnames=("batch_size", "full_steps", "remainder"),
             donate_argnums=0,
         )
+        self.finite = jax.jit(lambda tree: jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)])))
         self.next_epoch = jax.jit(TrainState.next_epoch, donate_argnums=0, out_shardings=place)
         self._evaluate = jax.jit(partial(evaluate_batch if self._by_batch else evaluate_all, experiment.recipe), donate_argnums=1)
 

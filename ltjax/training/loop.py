@@ -107,7 +107,7 @@ def test_metrics(sums: EvaluationSums, groups: dict[str, np.ndarray]) -> dict[st
     row: dict[str, Any] = {"test_loss": float(sums.loss) / count, "test_accuracy": metrics.accuracy(sums.confusion)}
     if len(sums.confusion) >= 100:
         row["test_top5"] = int(sums.top5) / count
-    row |= metrics.group_accuracy(sums.confusion, groups)
+    row |= metrics.group_accuracy(sums.confusion, {name: classes for name, classes in groups.items() if len(classes)})
     row["balanced_accuracy"] = metrics.balanced_accuracy(sums.confusion)
     row["per_class"] = [round(float(value), 6) for value in metrics.per_class_accuracy(sums.confusion)]
     return row
@@ -132,8 +132,9 @@ class _Run:
             for line in (*_header(self.experiment, self.folder.path), *notes):
                 display.say(line)
             for epoch in range(first, epochs):
-                state, position, seconds = self._epoch(state, epoch, position, display, received)
-                row, state = self._finish_epoch(state, epoch, seconds, display)
+                seen, began = int(state.running.count), time.monotonic()
+                state = self._epoch(state, epoch, position, display, received)
+                row, state = self._finish_epoch(state, epoch, seen, time.monotonic() - began, display)
                 rows.append(row)
                 position = 0
                 if received and epoch + 1 < epochs:
@@ -145,9 +146,8 @@ class _Run:
         self.folder.write_result(result)
         return result
 
-    def _epoch(self, state: TrainState, epoch: int, position: int, display: Display, received: list[int]) -> tuple[TrainState, int, float]:
+    def _epoch(self, state: TrainState, epoch: int, position: int, display: Display, received: list[int]) -> TrainState:
         settings = self.experiment.settings(epoch)
-        began = time.monotonic()
         while position < self.experiment.steps_per_epoch:
             state, position = self.programs.advance(state, position, settings)
             display.at(epoch, position, "training")
@@ -155,10 +155,12 @@ class _Run:
                 self._check_finite(state, epoch)
                 if received and position < self.experiment.steps_per_epoch:
                     self._stop(state, received[0])
-        jax.block_until_ready(state.step)
-        return state, position, time.monotonic() - began
+        return jax.block_until_ready(state)
 
-    def _finish_epoch(self, state: TrainState, epoch: int, seconds: float, display: Display) -> tuple[dict[str, Any], TrainState]:
+    def _finish_epoch(
+        self, state: TrainState, epoch: int, seen: int, seconds: float, display: Display
+    ) -> tuple[dict[str, Any], TrainState]:
+        """Evaluates, records and saves. `seen`: images of this epoch from before an interruption, which `seconds` do not cover."""
         self._check_finite(state, epoch)
         running = jax.device_get(state.running)
         count = int(running.count)
@@ -170,7 +172,7 @@ class _Run:
             "train_loss": float(running.loss) / count,
             "train_accuracy": int(running.correct) / count,
             "seconds": round(seconds, 3),
-            "images_per_second": round(count / seconds, 1),
+            "images_per_second": round((count - seen) / seconds, 1),
         }
         last = epoch + 1 == self.config.training.epochs
         improved = False
@@ -190,12 +192,17 @@ class _Run:
         state = self.programs.next_epoch(state)
         due = (epoch + 1) % self.config.checkpoint.every == 0 or time.monotonic() - self.saved_at > 60 * self.config.checkpoint.minutes
         if last or due or (improved and self.config.checkpoint.best):
-            self.checkpoints.save(state, accuracy=row.get("test_accuracy"), best=self.best)
-            self.saved_at = time.monotonic()
+            self._save(state, row.get("test_accuracy"))
         return row, state
 
+    def _save(self, state: TrainState, accuracy: float | None = None) -> None:
+        if not self.programs.finite(state.variables):
+            raise Diverged(self._diverged(int(state.epoch), int(state.step), "a parameter or statistic"))
+        self.checkpoints.save(state, accuracy=accuracy, best=self.best)
+        self.saved_at = time.monotonic()
+
     def _stop(self, state: TrainState, signum: int) -> None:
-        self.checkpoints.save(state, best=self.best)
+        self._save(state)
         self.checkpoints.wait()
         raise Stopped(
             f"stopped by {signal.Signals(signum).name} and saved at epoch {int(state.epoch) + 1}, step {int(state.step)};"

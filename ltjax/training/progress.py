@@ -64,6 +64,7 @@ class Display:
         line = f"epoch {row['epoch'] + 1:{width}d}/{self._epochs}  loss {row['train_loss']:.4f}  acc {100 * row['train_accuracy']:5.2f} %"
         if "test_accuracy" in row:
             line += f"  test loss {row['test_loss']:.4f}  acc {100 * row['test_accuracy']:5.2f} %"
-            line += "  many/med/few " + "/".join(f"{100 * row[name]:.1f}" for name in ("many", "medium", "few"))
+            shown = {name: f"{100 * row[name]:.1f}" for name in ("many", "medium", "few") if name in row}
+            line += f"  {'/'.join(shown)} {'/'.join(shown.values())}"
         left = self.left((row["epoch"] + 1) * self._steps)
         self.say(f"{line}  {row['images_per_second']:,.0f} images/s  {left} left")

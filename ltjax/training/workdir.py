@@ -38,7 +38,10 @@ class Workdir:
         self.path = path
 
     def begin(self, config: ConfigDict, dataset: Dataset, class_counts: np.ndarray) -> None:
-        """Writes config.json, or checks that the one there agrees and adds this start to it."""
+        """Writes config.json, or checks that the one there agrees and adds this start to it.
+
+        A folder in which nothing was trained yet may be begun anew with another config.
+        """
         record: dict[str, Any] = {
             "config": flat(config),
             "data": {"digest": _digest(dataset), "source": dataset.source, "class_counts": class_counts.tolist()},
@@ -46,7 +49,7 @@ class Workdir:
             "starts": [],
         }
         file = self.path / "config.json"
-        if file.exists():
+        if file.exists() and (self.read_metrics() or any((self.path / "checkpoints").glob("[0-9]*"))):
             before = _read_json(file)
             self._check_same(before, record)
             record["starts"] = before["starts"]
