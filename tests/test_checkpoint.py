@@ -90,6 +90,7 @@ def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_it_used(stat
     assert len(told) == 1
     assert "checkpoints/20 is damaged" in told[0]
     assert "\n" not in told[0]
+    assert any(path.name.startswith("20-") for path in (tmp_path / "damaged").iterdir())
     again.save(at(state, 20))  # the run goes on and saves that step again
     again.close()
     assert equal(Checkpoints(tmp_path).restore(state)[0], at(state, 20))

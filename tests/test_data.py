@@ -144,7 +144,10 @@ def test_a_flipped_bit_in_an_archive_is_refused(tmp_path):
         data.load("cifar10", str(tmp_path), download=False)
 
 
-def test_a_folder_that_does_not_exist_is_named():
+def test_a_folder_that_does_not_exist_is_named(monkeypatch):
+    monkeypatch.setenv("LTJAX_DATA_DIR", "/no/such/place")
+    with pytest.raises(FileNotFoundError, match="LTJAX_DATA_DIR is '/no/such/place', which does not exist"):
+        data.load("cifar10")
     with pytest.raises(FileNotFoundError, match=r"data.dir is '/no/such/folder', which does not exist"):
         data.load("cifar10", "/no/such/folder")
 

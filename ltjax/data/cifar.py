@@ -87,9 +87,11 @@ def load_cifar100(folder: str = "", *, download: bool = True) -> Dataset:
 
 
 def _load(layout: _Layout, folder: str, download: bool) -> Dataset:
-    if folder and not Path(folder).expanduser().exists():
-        raise FileNotFoundError(f"data.dir is {folder!r}, which does not exist; {_ways(layout)}")
-    given = [Path(place).expanduser() for place in (folder, os.environ.get("LTJAX_DATA_DIR", "")) if place]
+    places = {"data.dir": folder, "LTJAX_DATA_DIR": os.environ.get("LTJAX_DATA_DIR", "")}
+    for name, place in places.items():
+        if place and not Path(place).expanduser().exists():
+            raise FileNotFoundError(f"{name} is {place!r}, which does not exist; {_ways(layout)}")
+    given = [Path(place).expanduser() for place in places.values() if place]
     for place in (*given, _cache()):
         for candidate in (place, place / layout.folder):
             if (candidate / layout.test_file).is_file() and (candidate / layout.meta_file).is_file():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,7 +60,7 @@ class Checkpoints:
     def restore(self, like: TrainState) -> tuple[TrainState, dict | None] | None:
         """The newest checkpoint that is whole, in the structure of `like`, and what was saved as `best`; None if there is none.
 
-        A damaged one is reported through `warn`, removed, and the one before it is used.
+        A damaged one is reported through `warn`, moved to WORKDIR/damaged/, and the one before it is used.
 
         Raises:
           ValueError: there are checkpoints and none of them can be used.
@@ -70,12 +72,20 @@ class Checkpoints:
             except Exception as error:  # a damaged file fails in many ways; each means: use the one before
                 self._warn(f"checkpoint {self.folder / str(step)} is damaged ({_first_line(error)}); trying the one before it")
                 continue
-            for damaged in steps[: steps.index(step)]:
-                self._manager.delete(damaged)
+            self._set_aside(steps[: steps.index(step)])
             return state, record["best"]
         if steps:
             raise ValueError(f"{self.folder}: none of its {len(steps)} checkpoints can be read; delete the folder to start anew")
         return None
+
+    def _set_aside(self, damaged: list[int]) -> None:
+        """Out of the way of the run, which will save these steps again; but not deleted: the disk may be at fault, and recover."""
+        for step in damaged:
+            aside = self.folder.parent / "damaged" / f"{step}-{time.strftime('%Y%m%d-%H%M%S')}"
+            aside.parent.mkdir(exist_ok=True)
+            shutil.move(self.folder / str(step), aside)
+        if damaged:
+            self._manager.reload()
 
     def wait(self) -> None:
         """Returns once everything is on disk."""
