@@ -21,6 +21,8 @@ _OUTPUT = flags.DEFINE_string("output", "", "Report's folder; the work directory
 
 def run() -> None:
     """Entry point."""
+    for name in ("config", "workdir", "mode", "output"):  # --help shows the flags of the program's own file
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
     app.run(_main, flags_parser=_parse)
 
 
@@ -34,7 +36,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
 def _main(argv: Sequence[str]) -> None:
     if argv[1:]:
         _fail(f"unexpected argument {argv[1]!r}; every option is --name=value")
-    for name in ("absl", "jax", "orbax"):  # absl shows their information lines otherwise; errors still come through
+    for name in ("absl", "jax", "orbax", "matplotlib"):  # absl shows their information lines otherwise; errors still come through
         logging.getLogger(name).setLevel(logging.ERROR)
     from ltjax.training.loop import Diverged, Stopped
 

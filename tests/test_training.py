@@ -339,7 +339,7 @@ def test_init_from_starts_at_those_weights_and_evaluates_them(digits_config, tmp
     built = experiment.build(config)
     images = (built.dataset.test_images / 255.0 - config.data.mean) / config.data.std
     predicted = jnp.argmax(model.apply(variables, images.astype(np.float32)), axis=-1)
-    assert result["test_accuracy"] == pytest.approx(np.mean(predicted == built.dataset.test_labels), abs=0.003)
+    assert result["test_accuracy"] == pytest.approx(float(np.mean(np.asarray(predicted) == built.dataset.test_labels)), abs=0.003)
 
 
 def test_init_from_another_kind_of_network_is_refused(digits_config, tmp_path):

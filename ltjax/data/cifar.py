@@ -88,10 +88,10 @@ def load_cifar100(folder: str = "", *, download: bool = True) -> Dataset:
 
 def _load(layout: _Layout, folder: str, download: bool) -> Dataset:
     places = {"data.dir": folder, "LTJAX_DATA_DIR": os.environ.get("LTJAX_DATA_DIR", "")}
-    for name, place in places.items():
-        if place and not Path(place).expanduser().exists():
-            raise FileNotFoundError(f"{name} is {place!r}, which does not exist; {_ways(layout)}")
-    given = [Path(place).expanduser() for place in places.values() if place]
+    for field, where in places.items():
+        if where and not Path(where).expanduser().exists():
+            raise FileNotFoundError(f"{field} is {where!r}, which does not exist; {_ways(layout)}")
+    given = [Path(where).expanduser() for where in places.values() if where]
     for place in (*given, _cache()):
         for candidate in (place, place / layout.folder):
             if (candidate / layout.test_file).is_file() and (candidate / layout.meta_file).is_file():

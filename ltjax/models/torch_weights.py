@@ -26,8 +26,8 @@ _LEAVES = {
 def from_torch(name: str, state_dict: Mapping[str, Any]) -> dict:
     """Variables of a network from the state dict of its PyTorch counterpart.
 
-    Number of classes and kind of classifier are read from `linear.weight` and `linear.bias`. A "module." prefix (DataParallel) is
-    dropped; `num_batches_tracked` has no counterpart and is ignored.
+    Number of classes and kind of classifier are read from `linear.weight` and `linear.bias`, width and image channels from
+    `conv1.weight`. A "module." prefix (DataParallel) is dropped; `num_batches_tracked` has no counterpart and is ignored.
 
     Args:
       name: a key of `ltjax.models.MODELS`.
@@ -42,7 +42,10 @@ def from_torch(name: str, state_dict: Mapping[str, Any]) -> dict:
     arrays = {key.removeprefix("module."): _array(value) for key, value in state_dict.items()}
     arrays = {key: value for key, value in arrays.items() if not key.endswith("num_batches_tracked")}
     num_classes, kind = _head(arrays)
-    template = flatten_dict(_shapes(name, num_classes, kind))
+    stem = arrays.get("conv1.weight")
+    if stem is None or stem.ndim != 4:
+        raise ValueError(f"state dict has no 4-d conv1.weight; it has {len(arrays)} names{_some(sorted(arrays))}")
+    template = flatten_dict(_shapes(name, num_classes, kind, *stem.shape[:2]))
     names = {path: _torch_name(path) for path in template}
     missing = sorted(set(names.values()) - set(arrays))
     unexpected = sorted(set(arrays) - set(names.values()))
@@ -74,7 +77,8 @@ def to_torch(name: str, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     flat = flatten_dict({key: variables[key] for key in ("params", "batch_stats")})
     head = flat[("params", "linear", "kernel")]
     kind = "linear" if ("params", "linear", "bias") in flat else "normalized"
-    expected = flatten_dict(_shapes(name, head.shape[-1], kind))
+    channels, width = flat[("params", "conv1", "kernel")].shape[2:]
+    expected = flatten_dict(_shapes(name, head.shape[-1], kind, width, channels))
     if {path: leaf.shape for path, leaf in expected.items()} != {path: np.shape(leaf) for path, leaf in flat.items()}:
         raise ValueError(f"variables are not those of {name}")
     return {_torch_name(path): _to_torch(np.asarray(value), kind) for path, value in flat.items()}
@@ -138,9 +142,9 @@ def _head(arrays: Mapping[str, np.ndarray]) -> tuple[int, str]:
     return (weight.shape[0], "linear") if "linear.bias" in arrays else (weight.shape[1], "normalized")
 
 
-def _shapes(name: str, num_classes: int, kind: str) -> dict:
-    model = create(name, num_classes, classifier=kind)
-    return jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3))))
+def _shapes(name: str, num_classes: int, kind: str, width: int, channels: int) -> dict:
+    model = create(name, num_classes, classifier=kind, width=width)
+    return jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, channels))))
 
 
 def _torch_name(path: tuple[str, ...]) -> str:
