@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ from ltjax import imbalance
 from ltjax.data.cifar import load_cifar10, load_cifar100
 from ltjax.data.dataset import Dataset
 from ltjax.data.digits import load_digits
+from ltjax.names import unknown
 
 __all__ = ["DATASETS", "Dataset", "class_counts", "load", "long_tailed"]
 
@@ -35,9 +35,7 @@ def load(name: str, folder: str = "", *, download: bool = True) -> Dataset:
       FileNotFoundError: no data found, with the ways to provide them.
     """
     if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown data set {name!r}; {hint}known: {', '.join(DATASETS)}")
+        raise unknown("unknown data set", name, DATASETS)
     return DATASETS[name](folder, download=download)
 
 
@@ -83,9 +81,7 @@ def class_counts(
         if min(counts) < 1:
             raise ValueError(f"data.counts keeps {min(counts)} images of class {np.argmin(counts)}; expected at least 1")
         return np.asarray(counts, np.int64)
-    known = (*imbalance.PROFILES, "full", "counts")
-    near = difflib.get_close_matches(profile, known, 1)
-    raise ValueError(f"unknown profile {profile!r}; " + (f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(known)}")
+    raise unknown("unknown profile", profile, (*imbalance.PROFILES, "full", "counts"))
 
 
 def long_tailed(dataset: Dataset, counts: np.ndarray, seed: int = 0) -> Dataset:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 
 from ltjax.models.resnet_cifar import ResNetCifar
+from ltjax.names import unknown
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet8": partial(ResNetCifar, blocks=1),
@@ -40,8 +40,7 @@ def create(name: str, num_classes: int, **options: Any) -> nn.Module:
       ValueError: an unknown name or option, or num_classes below 1.
     """
     if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, 1)
-        raise ValueError(f"unknown model {name!r}; " + (f"did you mean {near[0]!r}? " if near else "") + f"known: {', '.join(MODELS)}")
+        raise unknown("unknown model", name, MODELS)
     if num_classes < 1:
         raise ValueError(f"num_classes is {num_classes}; expected at least 1")
     try:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -11,11 +10,12 @@ from ml_collections import ConfigDict
 from ltjax.data import DATASETS
 from ltjax.losses import LOSSES
 from ltjax.models import MODELS
+from ltjax.names import unknown
 from ltjax.optim import OPTIMIZERS, EpochSchedule, constant, cosine, linear, piecewise, warmup_piecewise
 from ltjax.reweighting import WEIGHTS
 from ltjax.sampling import SAMPLERS
 
-_CHOICES: dict[str, Iterable[str]] = {
+_CHOICES: dict[str, Collection[str]] = {
     "data.name": DATASETS,
     "model.name": MODELS,
     "model.classifier": ("linear", "normalized"),
@@ -149,9 +149,7 @@ def _fill(config: ConfigDict, defaults: ConfigDict, prefix: str = "") -> None:
                 ) from None
 
 
-def _check_choice(config: ConfigDict, path: str, known: Iterable[str]) -> None:
-    value, known = get(config, path), list(known)
+def _check_choice(config: ConfigDict, path: str, known: Collection[str]) -> None:
+    value = get(config, path)
     if value not in known:
-        near = difflib.get_close_matches(str(value), known, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"config.{path} is {value!r}; {hint}known: {', '.join(known)}")
+        raise unknown(f"config.{path} is", value, known)
