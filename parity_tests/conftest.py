@@ -6,8 +6,6 @@ import jax
 import pytest
 import torch
 
-jax.config.update("jax_num_cpu_devices", 8)
-
 
 @pytest.fixture(autouse=True)
 def float64():

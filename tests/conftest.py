@@ -10,6 +10,7 @@ if not os.environ.get("JAX_PLATFORMS"):  # the tests count CPU devices; parity_t
     jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+assert len(jax.devices()) == 8  # starts the backend now: later, the first training run would choose the number of devices
 
 ROOT = Path(__file__).resolve().parents[1]
 
