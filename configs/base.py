@@ -107,7 +107,7 @@ def get_config() -> ConfigDict:
     config.logging.wandb = False  # needs the wandb package
     config.logging.wandb_project = "ltjax"
 
-    config.published = ConfigDict()  # the source's figure: best epoch, %; shown beside ours
+    config.published = ConfigDict()  # the source's figure in %, its best epoch where it says so; shown beside ours
     config.published.cifar10 = placeholder(float)
     config.published.cifar100 = placeholder(float)
 

@@ -109,9 +109,7 @@ def update(recipe: Recipe, state: TrainState, images: jax.Array, labels: jax.Arr
 
 def train_step(recipe: Recipe, state: TrainState, images: jax.Array, labels: jax.Array, settings: Settings) -> TrainState:
     """One step on raw images uint8 [B, H, W, C]: augmentation, normalisation, `update`."""
-    if recipe.batch_sharding is not None and labels.shape[0] % recipe.batch_sharding.num_devices == 0:
-        # The short last batch may not divide over the devices; every device then computes all of it.
-        images, labels = jax.lax.with_sharding_constraint((images, labels), recipe.batch_sharding)
+    images, labels = _sharded(recipe, images, labels)
     crop_key, _ = _step_keys(state)
     images = augment.random_crop_flip(crop_key, images, padding=recipe.padding, flip_probability=recipe.flip)
     return update(recipe, state, augment.normalize(images, recipe.mean, recipe.std), labels, settings)
@@ -137,7 +135,8 @@ def train_steps(
       labels: int32 [N].
       batch_size, full_steps, remainder: static.
     """
-    order = recipe.order(jax.random.fold_in(state.key, state.epoch), labels, state.epoch)
+    order_key, _ = jax.random.split(state.key)
+    order = recipe.order(jax.random.fold_in(order_key, state.epoch), labels, state.epoch)
 
     def take(state, indices):
         return train_step(recipe, state, images[indices], labels[indices], settings)
@@ -172,8 +171,7 @@ class EvaluationSums(flax.struct.PyTreeNode):
 
 def evaluate_batch(recipe: Recipe, variables: Any, sums: EvaluationSums, images: jax.Array, labels: jax.Array) -> EvaluationSums:
     """Adds a batch: raw images uint8 [B, H, W, C], labels [B], -1 where the batch is padded."""
-    if recipe.batch_sharding is not None and labels.shape[0] % recipe.batch_sharding.num_devices == 0:
-        images, labels = jax.lax.with_sharding_constraint((images, labels), recipe.batch_sharding)
+    images, labels = _sharded(recipe, images, labels)
     logits: jax.Array = recipe.model.apply(variables, augment.normalize(images, recipe.mean, recipe.std), train=False)  # type: ignore[assignment]
     num_classes = logits.shape[-1]
     loss = recipe.loss(logits, jnp.maximum(labels, 0))
@@ -194,9 +192,17 @@ def evaluate_all(recipe: Recipe, variables: Any, sums: EvaluationSums, images: j
 
 
 def _step_keys(state: TrainState) -> tuple[jax.Array, jax.Array]:
-    """Keys of this step's augmentation and mixing; apart from the epochs' keys by a first split."""
-    crop_key, mix_key = jax.random.split(jax.random.fold_in(jax.random.split(state.key)[1], state.step))
+    """Keys of this step's augmentation and mixing; the other half of the split gives the epochs' orders."""
+    _, step_key = jax.random.split(state.key)
+    crop_key, mix_key = jax.random.split(jax.random.fold_in(step_key, state.step))
     return crop_key, mix_key
+
+
+def _sharded(recipe: Recipe, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The batch split over the devices; one that does not divide (an epoch's short last) is computed whole by each."""
+    if recipe.batch_sharding is None or labels.shape[0] % recipe.batch_sharding.num_devices:
+        return images, labels
+    return jax.lax.with_sharding_constraint((images, labels), recipe.batch_sharding)
 
 
 def _mixed(recipe: Recipe, state: TrainState, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, Any, Any]:

@@ -28,11 +28,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml-
 
 
 class Workdir:
-    """A run's folder.
-
-    Raises:
-      ValueError: on creation, if the folder belongs to another config or other data; names what differs.
-    """
+    """A run's folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -41,6 +37,9 @@ class Workdir:
         """Writes config.json, or checks that the one there agrees and adds this start to it.
 
         A folder in which nothing was trained yet may be begun anew with another config.
+
+        Raises:
+          ValueError: the folder belongs to another config or other data; names what differs.
         """
         record: dict[str, Any] = {
             "config": flat(config),
