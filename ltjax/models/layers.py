@@ -100,6 +100,11 @@ class Linear(nn.Module):
         return x @ kernel + bias
 
 
+def torch_uniform(fan_in: int):
+    """PyTorch's default start of convolution and linear layers: uniform in +-1/sqrt(fan_in)."""
+    return _uniform(fan_in**-0.5)
+
+
 def _uniform(bound: float):
     return lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound)
 

@@ -8,6 +8,9 @@ from typing import Any
 
 import flax.linen as nn
 
+from ltjax.models import efficientnet
+from ltjax.models.reslt import ResLT
+from ltjax.models.resnet import ResNet
 from ltjax.models.resnet_cifar import ResNetCifar
 from ltjax.names import unknown
 
@@ -18,6 +21,12 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet44": partial(ResNetCifar, blocks=7),
     "resnet56": partial(ResNetCifar, blocks=9),
     "resnet110": partial(ResNetCifar, blocks=18),
+    "resnet18_cifar": partial(ResNet, blocks=(2, 2, 2, 2)),
+    "resnet34_cifar": partial(ResNet, blocks=(3, 4, 6, 3)),
+    "reslt_resnet8": partial(ResLT, blocks=1),
+    "reslt_resnet20": partial(ResLT, blocks=3),
+    "reslt_resnet32": partial(ResLT, blocks=5),
+    **{name: partial(efficientnet.EfficientNet, variant=name) for name in efficientnet.VARIANTS},
 }
 """Name in a config -> network."""
 
@@ -31,7 +40,8 @@ def create(name: str, num_classes: int, **options: Any) -> nn.Module:
     Args:
       name: a key of `MODELS`.
       num_classes: C >= 1.
-      **options: classifier="linear" | "normalized", dtype, param_dtype, width.
+      **options: classifier="linear" | "normalized", dtype, param_dtype; width of the ResNets and ResLT; head of ResLT; numerics,
+        stochastic_depth and dropout of EfficientNet. The module's own docstring says more.
 
     Returns:
       A Flax Linen module.

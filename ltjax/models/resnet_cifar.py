@@ -5,6 +5,7 @@ Source: He et al., CVPR 2016, arXiv:1512.03385, section 4.2; shortcut "A" and in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -60,17 +61,24 @@ class ResNetCifar(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        x = conv3x3(self.width, 1, name="conv1", **types)(images)
-        x = nn.relu(BatchNorm(name="bn1", **types)(x, train=train))
-        for stage in range(3):
-            for block in range(self.blocks):
-                stride = 2 if stage > 0 and block == 0 else 1
-                name = f"layer{stage + 1}_{block}"
-                x = BasicBlock(self.width * 2**stage, stride, name=name, **types)(x, train=train)
+        widths = (self.width, 2 * self.width, 4 * self.width)
+        x = cifar_backbone(images, self.blocks, widths, train=train, **types)
         # Pool and classify in float32 or wider: the cosines of a normalised classifier are scaled by 30 in the loss.
         x = x.astype(jnp.promote_types(x.dtype, self.param_dtype))
         x = jnp.mean(x, axis=(1, 2))
         return classifier(self.classifier, self.num_classes, dtype=None, param_dtype=self.param_dtype, name="linear")(x)
+
+
+def cifar_backbone(images: jax.Array, blocks: int, widths: Sequence[int], *, train: bool, dtype: Any, param_dtype: Any) -> jax.Array:
+    """Stem and three stages, inside the calling module: the last map [B, H / 4, W / 4, widths[2]]."""
+    types = {"dtype": dtype, "param_dtype": param_dtype}
+    x = conv3x3(widths[0], 1, name="conv1", **types)(images)
+    x = nn.relu(BatchNorm(name="bn1", **types)(x, train=train))
+    for stage, width in enumerate(widths):
+        for block in range(blocks):
+            stride = 2 if stage > 0 and block == 0 else 1
+            x = BasicBlock(width, stride, name=f"layer{stage + 1}_{block}", **types)(x, train=train)
+    return x
 
 
 def conv3x3(features: int, stride: int, *, name: str, dtype: Any, param_dtype: Any) -> nn.Conv:

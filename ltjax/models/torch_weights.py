@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,21 +12,19 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ltjax.models.registry import create
+from ltjax.models.torch_names import schemes
+from ltjax.names import unknown
 
-_LEAVES = {
-    ("params", "kernel"): "weight",
-    ("params", "scale"): "weight",
-    ("params", "bias"): "bias",
-    ("batch_stats", "mean"): "running_mean",
-    ("batch_stats", "var"): "running_var",
-}
+_STEMS = ("conv1.weight", "model.conv1.weight", "_conv_stem.weight", "features.0.0.weight", "conv_stem.weight")
+_HEADS = ("linear", "_fc", "classifier.1", "classifier")
 
 
 def from_torch(name: str, state_dict: Mapping[str, Any]) -> dict:
     """Variables of a network from the state dict of its PyTorch counterpart.
 
-    Number of classes and kind of classifier are read from `linear.weight` and `linear.bias`, width and image channels from
-    `conv1.weight`. A "module." prefix (DataParallel) is dropped; `num_batches_tracked` has no counterpart and is ignored.
+    Number of classes, kind of classifier, width and image channels are read from the arrays. EfficientNets may be named as in
+    efficientnet-pytorch, torchvision or timm (see `numerics` of the module for what else tells these apart). A "module." prefix
+    (DataParallel) is dropped; `num_batches_tracked` has no counterpart and is ignored.
 
     Args:
       name: a key of `ltjax.models.MODELS`.
@@ -41,12 +38,9 @@ def from_torch(name: str, state_dict: Mapping[str, Any]) -> dict:
     """
     arrays = {key.removeprefix("module."): _array(value) for key, value in state_dict.items()}
     arrays = {key: value for key, value in arrays.items() if not key.endswith("num_batches_tracked")}
-    num_classes, kind = _head(arrays)
-    stem = arrays.get("conv1.weight")
-    if stem is None or stem.ndim != 4:
-        raise ValueError(f"state dict has no 4-d conv1.weight; it has {len(arrays)} names{_some(sorted(arrays))}")
-    template = flatten_dict(_shapes(name, num_classes, kind, *stem.shape[:2]))
-    names = {path: _torch_name(path) for path in template}
+    options, channels = _options(name, arrays)
+    template = flatten_dict(_shapes(name, options, channels))
+    names = _fitting(name, template, arrays)
     missing = sorted(set(names.values()) - set(arrays))
     unexpected = sorted(set(arrays) - set(names.values()))
     if missing or unexpected:
@@ -55,7 +49,7 @@ def from_torch(name: str, state_dict: Mapping[str, Any]) -> dict:
         )
     variables = {}
     for path, leaf in template.items():
-        value = _to_flax(arrays[names[path]], kind)
+        value = _to_flax(arrays[names[path]], options["classifier"])
         if value.shape != leaf.shape:
             raise ValueError(f"{names[path]} gives shape {value.shape}; {name} needs {leaf.shape}")
         if not np.isfinite(value).all():
@@ -64,24 +58,40 @@ def from_torch(name: str, state_dict: Mapping[str, Any]) -> dict:
     return unflatten_dict(variables)
 
 
-def to_torch(name: str, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def to_torch(name: str, variables: Mapping[str, Any], naming: str = "") -> dict[str, np.ndarray]:
     """The state dict that PyTorch's counterpart loads: torch's names -> NumPy arrays. The inverse of `from_torch`.
 
     Args:
       name: a key of `ltjax.models.MODELS`.
       variables: {"params": ..., "batch_stats": ...}.
+      naming: of EfficientNets: efficientnet_pytorch (the default), torchvision, timm.
 
     Raises:
-      ValueError: variables of another network.
+      ValueError: variables of another network, or an unknown naming.
     """
     flat = flatten_dict({key: variables[key] for key in ("params", "batch_stats")})
-    head = flat[("params", "linear", "kernel")]
+    known = schemes(name)
+    if naming and naming not in known:
+        raise unknown(f"unknown naming of {name}", naming, known)
+    named = known[naming or next(iter(known))]
     kind = "linear" if ("params", "linear", "bias") in flat else "normalized"
-    channels, width = flat[("params", "conv1", "kernel")].shape[2:]
-    expected = flatten_dict(_shapes(name, head.shape[-1], kind, width, channels))
-    if {path: leaf.shape for path, leaf in expected.items()} != {path: np.shape(leaf) for path, leaf in flat.items()}:
+    arrays = {named(path): _to_torch(np.asarray(value), kind) for path, value in flat.items()}
+    try:
+        options, channels = _options(name, arrays)
+        expected = {path: leaf.shape for path, leaf in flatten_dict(_shapes(name, options, channels)).items()}
+    except (ValueError, KeyError):
+        expected = {}
+    if expected != {path: np.shape(leaf) for path, leaf in flat.items()}:
         raise ValueError(f"variables are not those of {name}")
-    return {_torch_name(path): _to_torch(np.asarray(value), kind) for path, value in flat.items()}
+    return arrays
+
+
+def naming(name: str, state_dict: Mapping[str, Any]) -> str:
+    """Which program's names a state dict uses: a key of `ltjax.models.torch_names.schemes(name)`, the best fitting."""
+    keys = {key.removeprefix("module.") for key in state_dict}
+    known = schemes(name)
+    paths = flatten_dict(_shapes(name, {"num_classes": 10, "classifier": "linear"}, 3))
+    return max(known, key=lambda scheme: sum(known[scheme](path) in keys for path in paths))
 
 
 def load_state_dict(path: str | Path) -> dict[str, Any]:
@@ -133,24 +143,34 @@ def _read_pth(path: Path) -> dict[str, Any]:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _head(arrays: Mapping[str, np.ndarray]) -> tuple[int, str]:
-    """Number of classes and kind of the classifier."""
-    weight = arrays.get("linear.weight")
-    if weight is None or weight.ndim != 2:
+def _options(name: str, arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], int]:
+    """What `create` needs to make the network these arrays belong to, and the image channels."""
+    head = next((key for key in _HEADS if np.ndim(arrays.get(f"{key}.weight")) == 2), None)
+    stem = next((arrays[key] for key in _STEMS if np.ndim(arrays.get(key)) == 4), None)
+    if head is None:
         raise ValueError(f"state dict has no 2-d linear.weight; it has {len(arrays)} names{_some(sorted(arrays))}")
+    if stem is None:
+        raise ValueError(f"state dict has no 4-d conv1.weight; it has {len(arrays)} names{_some(sorted(arrays))}")
     # torch's Linear keeps (C, features); the authors' NormedLinear (features, C) and no bias.
-    return (weight.shape[0], "linear") if "linear.bias" in arrays else (weight.shape[1], "normalized")
+    kind = "linear" if f"{head}.bias" in arrays else "normalized"
+    num_classes = arrays[f"{head}.weight"].shape[0 if kind == "linear" else 1]
+    options: dict[str, Any] = {"num_classes": num_classes, "classifier": kind}
+    if not name.startswith("efficientnet"):
+        options["width"] = stem.shape[0]
+    if name.startswith("reslt_"):
+        options["head"] = "grouped" if "branches.weight" in arrays else "batch_norm"
+    return options, stem.shape[1]
 
 
-def _shapes(name: str, num_classes: int, kind: str, width: int, channels: int) -> dict:
-    model = create(name, num_classes, classifier=kind, width=width)
+def _shapes(name: str, options: dict[str, Any], channels: int) -> dict:
+    model = create(name, **options)
     return jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, channels))))
 
 
-def _torch_name(path: tuple[str, ...]) -> str:
-    collection, *modules, leaf = path
-    modules = [re.sub(r"^(layer\d+)_(\d+)$", r"\1.\2", module) for module in modules]
-    return ".".join([*modules, _LEAVES[collection, leaf]])
+def _fitting(name: str, template: Mapping[tuple[str, ...], Any], arrays: Mapping[str, np.ndarray]) -> dict[tuple[str, ...], str]:
+    """Torch's name of each leaf, in the scheme that fits the arrays best."""
+    candidates = [{path: named(path) for path in template} for named in schemes(name).values()]
+    return max(candidates, key=lambda names: len(set(names.values()) & set(arrays)))
 
 
 def _to_flax(value: np.ndarray, kind: str) -> np.ndarray:
