@@ -3,6 +3,19 @@
 None means: taken from `by_dataset` for the data set in use. So `--config.data.name=cifar100` switches a recipe to its CIFAR-100
 values, and a value given on the command line always wins. Epochs count from 0. Milestones are stated for `training.published_epochs`;
 with another `training.epochs` they scale along, so a short run keeps the recipe's shape.
+
+A run is one stage, or several: `stages` names them in order and `stage.NAME` says what changes in each: its `epochs` (in published
+ones), and any field of the sections marked "stage" below. What a stage does not state is as in the rest of the config. A schedule that
+a stage states (learning_rate, sam, sampler) counts its epochs and milestones from the stage's start; the others run on.
+For instance a classifier trained anew on frozen features:
+
+    config.stages = ("features", "classifier")
+    config.stage.features = {"epochs": 200}
+    config.stage.classifier = {
+        "epochs": 10,
+        "sampler": {"name": "class_balanced"},
+        "parameters": {"trainable": "linear", "reset": "linear", "frozen_statistics": True},
+    }
 """
 
 from ml_collections import ConfigDict
@@ -13,7 +26,19 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.name = "base"  # of the recipe; names the default workdir and the report
     config.seed = 0  # of the initial weights, the order and the augmentation
-    config.init_from = ""  # PyTorch-named weights to start from or evaluate: FILE.pth, .npz or .safetensors
+    # Weights to start from or evaluate: a file of PyTorch-named ones (.pth, .npz, .safetensors), the work directory of another run,
+    # package:NAME (a .pth inside an installed Python package), or hub:OWNER/NAME (model.safetensors of the Hugging Face hub).
+    config.init_from = ""
+    config.init_except = ""  # parameters not taken from it: a regular expression, e.g. linear; "" takes all
+
+    config.stages = ()  # names of the stages, in order; () is one stage
+    config.stage = ConfigDict()  # NAME -> what changes in it
+    config.target = "class"  # (stage) what is learned: class, rotation (by 0, 90, 180, 270 degrees; four copies of each image)
+
+    config.parameters = ConfigDict()  # (stage) regular expressions match from the start of names such as linear/kernel, layer3_0/bn1/scale
+    config.parameters.trainable = ""  # those that train; "" is all
+    config.parameters.reset = ""  # those that start anew when the stage that states it begins; "" is none
+    config.parameters.frozen_statistics = False  # BatchNorm in evaluation mode, its running statistics unchanged (and no dropout)
 
     config.data = ConfigDict()
     config.data.name = "cifar10"  # cifar10, cifar100, digits
@@ -24,25 +49,43 @@ def get_config() -> ConfigDict:
     config.data.max_count = 0  # images of the fullest class; 0 is all it has
     config.data.counts = ()  # images of each class (profile "counts")
     config.data.majority_class = 3  # (profile "single_majority")
-    config.data.majority_count = 5000
-    config.data.minority_count = 150
+    config.data.majority_count = placeholder(int)
+    config.data.minority_count = placeholder(int)
     config.data.subset_seed = 0  # which images are kept; apart from `seed`, so that all seeds share a subset
     config.data.mean = placeholder(tuple)  # normalisation a channel, of pixels in [0, 1]
     config.data.std = placeholder(tuple)
-    config.data.groups = placeholder(tuple)  # first medium and first few class; () groups by counts: > 100, 20..100, < 20
+    config.data.resolution = 0  # pixels that images are resized to on the device, after augmentation; 0 is their own
+    config.data.groups = placeholder(tuple)  # first medium and first few class; () groups by counts
+    config.data.group_thresholds = (20, 100)  # few below the first, many above the second, medium between (groups = ())
 
-    config.augment = ConfigDict()
+    config.augment = ConfigDict()  # (stage) in this order
     config.augment.padding = placeholder(int)  # zero-pad, then random crop; 0 is off
     config.augment.flip = placeholder(float)  # probability of a horizontal flip; 0 is off
-    config.augment.mixup_alpha = 0.0  # of Beta(alpha, alpha); 0 is off
+    config.augment.policy = "none"  # none, cifar10, cifar100, imagenet (AutoAugment), rand_augment
+    config.augment.num_ops = 2  # operations an image (rand_augment)
+    config.augment.magnitude = 9  # 0..30 (rand_augment)
+    config.augment.cutout = 0  # side in pixels of a square set to the mean colour; 0 is off
+
+    config.mixing = ConfigDict()  # (stage) of images with partners
+    config.mixing.name = "none"  # none, mixup, cutmix, remix
+    config.mixing.alpha = 1.0  # of Beta(alpha, alpha)
+    config.mixing.kappa = 3.0  # (remix)
+    config.mixing.tau = 0.5  # (remix)
 
     config.model = ConfigDict()
-    config.model.name = "resnet32"  # resnet20, resnet32, resnet44, resnet56, resnet110; resnet8 for trying things out
+    # resnet20, resnet32, resnet44, resnet56, resnet110, resnet18_cifar, resnet34_cifar, reslt_resnet32, reslt_resnet20, efficientnet_b0
+    # to b7, efficientnet_lite0; resnet8 and reslt_resnet8 for trying things out
+    config.model.name = "resnet32"
     config.model.classifier = "linear"  # linear, normalized (cosines; what LDAM expects)
-    config.model.width = 16  # channels of the first stage
+    config.model.width = 0  # channels of the first stage; 0 is the network's own (resnet32: 16, resnet18_cifar: 64)
     config.model.dtype = "float32"  # of the computation: float32, bfloat16; parameters and statistics stay float32
+    config.model.reslt = ConfigDict({"head": "batch_norm"})  # batch_norm (the authors' CIFAR program), grouped (the paper)
+    config.model.efficientnet = ConfigDict()
+    config.model.efficientnet.numerics = "tensorflow"  # tensorflow (efficientnet-pytorch), torch (torchvision, timm)
+    config.model.efficientnet.stochastic_depth = 0.2  # drop probability of the last block
+    config.model.efficientnet.dropout = 0.2  # before the classifier
 
-    config.loss = ConfigDict()
+    config.loss = ConfigDict()  # (stage)
     config.loss.name = "cross_entropy"  # a key of ltjax.losses.LOSSES; its options stand under its name
     config.loss.cross_entropy = ConfigDict({"label_smoothing": 0.0})
     config.loss.focal = ConfigDict({"gamma": 1.0})
@@ -50,31 +93,34 @@ def get_config() -> ConfigDict:
     config.loss.vector_scaling = ConfigDict({"gamma": placeholder(float), "tau": placeholder(float)})
     config.loss.balanced_softmax = ConfigDict()
     config.loss.logit_adjusted = ConfigDict({"tau": 1.0})
+    # Of the reslt_ networks: weight of the branches' part, first class of the medium and of the tail branch.
+    config.loss.reslt = ConfigDict({"beta": placeholder(float), "label_smoothing": 0.0})
+    config.loss.reslt.medium_from = placeholder(int)
+    config.loss.reslt.tail_from = placeholder(int)
 
-    config.reweighting = ConfigDict()
+    config.reweighting = ConfigDict()  # (stage)
     config.reweighting.name = "none"  # none, inverse_frequency, effective_number
     config.reweighting.beta = 0.9999  # (effective_number)
-    config.reweighting.start_epoch = 0  # weights are 1 before it; 160 of 200 is DRW
 
-    config.sampler = ConfigDict()
+    config.sampler = ConfigDict()  # (stage)
     config.sampler.name = "shuffled"  # shuffled, class_balanced, square_root, power, progressive, reversed
     config.sampler.q = 0.5  # class probability proportional to n_c^q (power)
-    config.sampler.start_epoch = 0  # shuffled before it: deferred re-sampling
 
-    config.optimizer = ConfigDict()
-    config.optimizer.name = "sgd"  # sgd, adamw
+    config.optimizer = ConfigDict()  # (stage) stating it, like the target or the parameters, starts its momentum anew
+    config.optimizer.name = "sgd"  # sgd, adam, adamw
     config.optimizer.momentum = 0.9  # (sgd)
     config.optimizer.nesterov = False  # (sgd)
     config.optimizer.weight_decay = 2e-4  # of every parameter, BatchNorm and biases too
 
-    config.learning_rate = ConfigDict()
+    config.learning_rate = ConfigDict()  # (stage)
     config.learning_rate.schedule = "warmup_piecewise"  # warmup_piecewise, cosine, constant
     config.learning_rate.base = 0.1
     config.learning_rate.warmup_epochs = 5  # base * (epoch + 1) / warmup_epochs in these
+    config.learning_rate.warmup_start = 0.0  # share of base that the warm-up rises from
     config.learning_rate.milestones = (160, 180)  # first epoch of each factor (warmup_piecewise)
     config.learning_rate.factors = (0.01, 0.0001)  # of base, from each milestone on
 
-    config.sam = ConfigDict()
+    config.sam = ConfigDict()  # (stage)
     config.sam.enabled = False
     config.sam.adaptive = False  # ASAM
     config.sam.schedule = "constant"  # constant (rho), piecewise (rho_steps), linear (rho_min to rho)
@@ -85,8 +131,8 @@ def get_config() -> ConfigDict:
     config.sam.batch_stats = "both"  # passes that update BatchNorm's running statistics: both (as published), first
 
     config.training = ConfigDict()
-    config.training.epochs = 200
-    config.training.published_epochs = 200  # what the milestones are stated for
+    config.training.epochs = placeholder(int)  # None is published_epochs
+    config.training.published_epochs = 200  # what the milestones are stated for; with stages, their sum
     config.training.batch_size = 128  # global, over all devices
     config.training.drop_last = False  # the last short batch of an epoch is trained on, as published
     config.training.steps_per_call = -1  # steps in one compiled call; 0 whole epochs, -1 chooses: 0, but 1 on a CPU
@@ -131,5 +177,17 @@ def get_config() -> ConfigDict:
     for name, rho, gamma, tau in (("cifar10", 0.1, 0.2, 1.2), ("cifar100", 0.2, 0.3, 1.0), ("digits", 0.05, 0.3, 1.0)):
         config.by_dataset[name].sam = ConfigDict({"rho": rho})
         config.by_dataset[name].loss = ConfigDict({"vector_scaling": {"gamma": gamma, "tau": tau}})
+    for name, majority, minority in (("cifar10", 5000, 150), ("cifar100", 500, 15), ("digits", 120, 12)):
+        config.by_dataset[name].data.update(majority_count=majority, minority_count=minority)
+    for name, beta, medium, tail in (("cifar10", 0.998, 2, 4), ("cifar100", 0.995, 35, 70), ("digits", 0.9, 2, 4)):
+        config.by_dataset[name].loss.reslt = ConfigDict({"beta": beta, "medium_from": medium, "tail_from": tail})
     config.lock()  # a recipe that sets a mistyped field is refused, with the nearest right one
+    config.stage.unlock()  # a recipe names its own stages; resolving checks what they state
     return config
+
+
+def defer_reweighting(config: ConfigDict, name: str = "effective_number") -> None:
+    """DRW: plain for four fifths of the run (160 of 200 epochs), then with class weights. Cao et al., NeurIPS 2019, algorithm 1."""
+    config.stages = ("plain", "reweighted")
+    config.stage.plain = {"epochs": 160}
+    config.stage.reweighted = {"epochs": 40, "reweighting": {"name": name}}

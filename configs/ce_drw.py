@@ -12,8 +12,7 @@ from configs import base
 def get_config():
     config = base.get_config()
     config.name = "ce_drw"
-    config.reweighting.name = "effective_number"
-    config.reweighting.start_epoch = 160
+    base.defer_reweighting(config)
     config.published.cifar10 = 75.5
     config.published.cifar100 = 41.0
     return config

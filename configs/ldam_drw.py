@@ -13,8 +13,7 @@ def get_config():
     config.name = "ldam_drw"
     config.model.classifier = "normalized"
     config.loss.name = "ldam"
-    config.reweighting.name = "effective_number"
-    config.reweighting.start_epoch = 160
+    base.defer_reweighting(config)
     config.published.cifar10 = 77.5
     config.published.cifar100 = 42.7
     return config

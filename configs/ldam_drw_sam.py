@@ -14,8 +14,7 @@ def get_config():
     config.name = "ldam_drw_sam"
     config.model.classifier = "normalized"
     config.loss.name = "ldam"
-    config.reweighting.name = "effective_number"
-    config.reweighting.start_epoch = 160
+    base.defer_reweighting(config)
     config.sam.enabled = True
     config.by_dataset.cifar10.sam.rho = 0.8
     config.by_dataset.cifar100.sam.rho = 0.8

@@ -12,6 +12,5 @@ def get_config():
     config = base.get_config()
     config.name = "vs_drw"
     config.loss.name = "vector_scaling"
-    config.reweighting.name = "effective_number"
-    config.reweighting.start_epoch = 160
+    base.defer_reweighting(config)
     return config

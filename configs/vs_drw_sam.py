@@ -12,8 +12,7 @@ def get_config():
     config = base.get_config()
     config.name = "vs_drw_sam"
     config.loss.name = "vector_scaling"
-    config.reweighting.name = "effective_number"
-    config.reweighting.start_epoch = 160
+    base.defer_reweighting(config)
     config.sam.enabled = True
     config.by_dataset.cifar10.sam.rho = 0.5
     config.by_dataset.cifar100.sam.rho = 0.8

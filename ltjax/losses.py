@@ -232,9 +232,7 @@ def weighted_mean(losses: ArrayLike, labels: ArrayLike, class_weights: ArrayLike
     return jnp.sum(weights * losses) / jnp.sum(weights)
 
 
-def reslt(
-    branch_logits: ArrayLike, labels: ArrayLike, *, branch_masks: ArrayLike, beta: float, label_smoothing: float = 0.0
-) -> jax.Array:
+def reslt(branch_logits: ArrayLike, labels: ArrayLike, *, branch_masks: ArrayLike, beta: float, label_smoothing: float = 0.0) -> jax.Array:
     """ResLT's loss of three branches: beta * (each branch on its classes) + (1 - beta) * (their sum on all classes).
 
     The branches' part is one mean over all (example, branch) pairs whose mask is set: a tail example counts three times, a head

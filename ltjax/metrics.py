@@ -25,6 +25,7 @@ __all__ = [
     "precision_recall_f1",
     "top_k_correct",
     "weighted_f1",
+    "weighted_precision_recall_f1",
 ]
 
 GROUPS = ("many", "medium", "few")
@@ -76,6 +77,13 @@ def weighted_f1(confusion: ArrayLike) -> float:
     """F1 averaged over classes by their number of examples."""
     support = np.asarray(confusion).sum(axis=1)
     return float(np.average(precision_recall_f1(confusion)[2], weights=support))
+
+
+def weighted_precision_recall_f1(confusion: ArrayLike) -> tuple[float, float, float]:
+    """Precision, recall and F1 averaged over classes by their number of examples; the weighted recall is the accuracy."""
+    support = np.asarray(confusion).sum(axis=1)
+    precision, recall, f1 = (float(np.average(values, weights=support)) for values in precision_recall_f1(confusion))
+    return precision, recall, f1
 
 
 def groups_by_index(num_classes: int, boundaries: Sequence[int]) -> dict[str, np.ndarray]:

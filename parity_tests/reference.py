@@ -186,6 +186,13 @@ def learning_rate(epoch, base=0.1):
     return base
 
 
+def reslt_learning_rate(epoch, base=0.1):
+    if epoch < 5:
+        k = (epoch + 1) / 5.0
+        return base * (1 / 3.0 * (1 - k) + k)
+    return base * (1.0 if epoch < 160 else 0.1 if epoch < 180 else 0.01)
+
+
 def drw_beta(epoch):
     return (0.0, 0.9999)[min(epoch // 160, 1)]
 

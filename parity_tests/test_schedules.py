@@ -20,11 +20,25 @@ def test_learning_rate_of_all_200_epochs():
 
 
 def test_class_weights_of_all_200_epochs():
-    weights = reweighting.effective_number(COUNTS, CONFIG.reweighting.beta)
-    start = settings.scaled(CONFIG, CONFIG.reweighting.start_epoch)
+    """Deferred re-weighting as two stages, and as the function."""
+    stages = settings.stages(CONFIG)
+    assert [(stage.first, stage.epochs, stage.config.reweighting.name) for stage in stages] == [
+        (0, 160, "none"),
+        (160, 40, "effective_number"),
+    ]
     for epoch in range(200):
         expected = reference.effective_number(COUNTS, reference.drw_beta(epoch))
-        np.testing.assert_allclose(reweighting.deferred(weights, epoch, start), expected, rtol=1e-11)
+        config = stages[epoch >= stages[1].first].config.reweighting
+        staged = reweighting.effective_number(COUNTS, config.beta) if config.name != "none" else np.ones(10)
+        np.testing.assert_allclose(staged, expected, rtol=1e-11)
+        deferred = reweighting.deferred(reweighting.effective_number(COUNTS), epoch, 160)
+        np.testing.assert_allclose(deferred, expected, rtol=1e-11)
+
+
+def test_reslt_warmup_and_drops():
+    schedule = optim.warmup_piecewise(0.1, 5, (0.1, 0.01), (160, 180), 1 / 3)
+    ours = [schedule(epoch) for epoch in range(200)]
+    np.testing.assert_allclose(ours, [reference.reslt_learning_rate(epoch) for epoch in range(200)], rtol=1e-14)
 
 
 def test_piecewise_rho_of_all_200_epochs():

@@ -37,7 +37,7 @@ def test_everything_comes_back_to_the_bit(state, tmp_path):
     first = Checkpoints(tmp_path)
     first.save(at(state, 17), accuracy=0.25, best={"epoch": 1, "test_accuracy": 0.5})
     first.close()
-    restored, best = Checkpoints(tmp_path).restore(state)
+    restored, best, _ = Checkpoints(tmp_path).restore(state)
     assert equal(restored, at(state, 17))
     assert best == {"epoch": 1, "test_accuracy": 0.5}
     np.testing.assert_array_equal(jax.random.uniform(restored.key, (3,)), jax.random.uniform(state.key, (3,)))
@@ -82,7 +82,7 @@ def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_it_used(stat
         victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 2] if damage == "truncated" else b"")
     told = []
     again = Checkpoints(tmp_path, warn=told.append)
-    restored, _ = again.restore(state)
+    restored, _, _ = again.restore(state)
     if int(restored.step) == 20:  # a file that holds no needed byte: then nothing may differ
         assert equal(restored, at(state, 20))
         return

@@ -68,7 +68,7 @@ def test_milestones_scale_with_the_number_of_epochs():
     resolved = settings.resolve(config)
     schedule = settings.learning_rate_schedule(resolved)
     assert [round(schedule(epoch), 7) for epoch in (0, 1, 15, 16, 17, 18)] == [0.1, 0.1, 0.1, 0.001, 0.001, 0.00001]
-    assert settings.scaled(resolved, resolved.reweighting.start_epoch) == 16
+    assert [(stage.first, stage.epochs) for stage in settings.stages(resolved)] == [(0, 16), (16, 4)]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 
 from ltjax.training import experiment, loop, settings
 from ltjax.training.checkpoint import Checkpoints
+from ltjax.training.programs import Programs
 from ltjax.training.step import update
 from ltjax.training.workdir import Workdir
 from tests.test_configs import NAMES, load
@@ -21,7 +22,7 @@ from tests.test_configs import NAMES, load
 def final_params(config, workdir):
     """Parameters of the newest checkpoint."""
     built = experiment.build(settings.resolve(config))
-    return Checkpoints(workdir).restore(built.create_state())[0].params
+    return Checkpoints(workdir).restore(built.create_state).state.params
 
 
 def assert_equal(a, b):
@@ -36,7 +37,7 @@ def one_epoch(config, **training):
     for name, value in training.items():
         config.training[name] = value
     built = experiment.build(settings.resolve(config))
-    programs = experiment.Programs(built)
+    programs = Programs(built)
     state, position, calls = built.create_state(), 0, 0
     while position < built.steps_per_epoch:
         state, position = programs.advance(state, position, built.settings(0))
@@ -52,7 +53,8 @@ def test_an_epoch_is_one_compiled_call_and_settings_compile_nothing_anew(digits_
     for epoch in (1, 2):  # another learning rate, and the epoch in which the weights set in
         state, _ = programs.advance(state, 0, built.settings(epoch))
         state = programs.next_epoch(state)
-    assert programs._steps._cache_size() == 1
+    assert len(programs._steps) == 1  # both stages share a program
+    assert next(iter(programs._steps.values()))._cache_size() == 1
     assert not np.array_equal(built.settings(0).class_weights, built.settings(2).class_weights)
 
 
@@ -112,7 +114,7 @@ def test_evaluation_sees_every_test_image_once_whatever_the_batch(digits_config)
         digits_config.evaluation.batch_size = size
         digits_config.training.steps_per_call = calls
         built = experiment.build(settings.resolve(digits_config))
-        results.append(experiment.Programs(built).evaluate(built.create_state().variables))
+        results.append(Programs(built).evaluate(built.create_state().variables))
     for sums in results:
         np.testing.assert_array_equal(sums.confusion.sum(axis=1), np.full(10, 50))
         np.testing.assert_array_equal(sums.confusion, results[0].confusion)
@@ -132,9 +134,9 @@ def test_the_second_pass_of_sam_updates_the_statistics_only_if_asked(digits_conf
 
 
 def test_mixup_trains_on_both_labels(digits_config):
-    digits_config.augment.mixup_alpha = 1.0
+    digits_config.mixing.name = "mixup"
     _, _, mixed, _ = one_epoch(digits_config)
-    digits_config.augment.mixup_alpha = 0.0
+    digits_config.mixing.name = "none"
     _, _, plain, _ = one_epoch(digits_config)
     assert np.isfinite(mixed.running.loss)
     assert float(mixed.running.loss) != float(plain.running.loss)
@@ -162,11 +164,12 @@ def test_bfloat16_trains(digits_config, tmp_path):
 
 
 def test_deferred_sampling_shuffles_before_its_epoch(digits_config):
-    digits_config.sampler.name = "class_balanced"
-    digits_config.sampler.start_epoch = 100  # of the published 200: epoch 2 of 3
+    digits_config.stages = ("plain", "balanced")
+    digits_config.stage.plain = {"epochs": 2}
+    digits_config.stage.balanced = {"epochs": 1, "sampler": {"name": "class_balanced"}}
     built = experiment.build(settings.resolve(digits_config))
     labels = jnp.asarray(built.dataset.train_labels)
-    early, late = (np.asarray(built.recipe.order(jax.random.key(0), labels, epoch)) for epoch in (1, 2))
+    early, late = (np.asarray(recipe.order(jax.random.key(0), labels, 2)) for recipe in built.recipes)
     np.testing.assert_array_equal(np.sort(early), np.arange(len(labels)))
     assert len(np.unique(late)) < len(labels)
 
@@ -211,7 +214,7 @@ def same_rows(a, b):
 def test_a_run_stopped_in_the_middle_of_an_epoch_ends_as_if_never_stopped(digits_config, tmp_path, whole, signum, monkeypatch):
     """The signal comes after the third step of the second epoch."""
     calls = []
-    advance = experiment.Programs.advance
+    advance = Programs.advance
 
     def counted(self, *arguments):
         calls.append(1)
@@ -219,7 +222,7 @@ def test_a_run_stopped_in_the_middle_of_an_epoch_ends_as_if_never_stopped(digits
             os.kill(os.getpid(), signum)
         return advance(self, *arguments)
 
-    monkeypatch.setattr(experiment.Programs, "advance", counted)
+    monkeypatch.setattr(Programs, "advance", counted)
     workdir = tmp_path / "stopped"
     with pytest.raises(loop.Stopped, match=r"saved at epoch 2, step 10; the same command with --workdir=.* continues") as stopped:
         train(digits_config, workdir)
@@ -277,8 +280,8 @@ def test_a_diverging_run_stops_with_its_epoch_and_step_and_keeps_the_last_good_c
     digits_config.training.steps_per_call = steps_per_call
     at = settings.learning_rate_schedule
 
-    def exploding(config):
-        schedule = at(config)
+    def exploding(config, *span):
+        schedule = at(config, *span)
         return lambda epoch: schedule(epoch) if epoch < 1 else float("nan")
 
     monkeypatch.setattr(settings, "learning_rate_schedule", exploding)
@@ -287,7 +290,7 @@ def test_a_diverging_run_stops_with_its_epoch_and_step_and_keeps_the_last_good_c
     with pytest.raises(loop.Diverged, match=r"training loss is NaN or infinite at epoch 2, step 8; the last good checkpoint is kept"):
         train(digits_config, workdir)
     monkeypatch.setattr(settings, "learning_rate_schedule", at)
-    kept = Checkpoints(workdir).restore(experiment.build(settings.resolve(digits_config)).create_state())[0]
+    kept = Checkpoints(workdir).restore(experiment.build(settings.resolve(digits_config)).create_state)[0]
     assert int(kept.step) == 7
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(kept.params))
 

@@ -16,7 +16,19 @@ import numpy as np
 IDENTITY = (65536, 0, 32768, 0, 65536, 32768)
 """`affine` with these coefficients changes nothing."""
 
-KINDS = ("identity", "affine", "auto_contrast", "equalize", "invert", "solarize", "posterize", "brightness", "contrast", "color", "sharpness")
+KINDS = (
+    "identity",
+    "affine",
+    "auto_contrast",
+    "equalize",
+    "invert",
+    "solarize",
+    "posterize",
+    "brightness",
+    "contrast",
+    "color",
+    "sharpness",
+)
 
 
 def apply(images: jax.Array, kind: jax.Array, value: jax.Array, coefficients: jax.Array, fill: int = 128) -> jax.Array:

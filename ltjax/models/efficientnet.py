@@ -53,8 +53,10 @@ class Block(NamedTuple):
 
 
 # Of B0: blocks, expansion, kernel, stride, channels in and out of each stage.
-_STAGES = ((1, 1, 3, 1, 32, 16), (2, 6, 3, 2, 16, 24), (2, 6, 5, 2, 24, 40), (3, 6, 3, 2, 40, 80), (3, 6, 5, 1, 80, 112))
-_STAGES += ((4, 6, 5, 2, 112, 192), (1, 6, 3, 1, 192, 320))
+_STAGES = (
+    *((1, 1, 3, 1, 32, 16), (2, 6, 3, 2, 16, 24), (2, 6, 5, 2, 24, 40), (3, 6, 3, 2, 40, 80)),
+    *((3, 6, 5, 1, 80, 112), (4, 6, 5, 2, 112, 192), (1, 6, 3, 1, 192, 320)),
+)
 
 
 def blocks(variant: str) -> list[Block]:
@@ -88,7 +90,7 @@ class MBConv(nn.Module):
     activation: Callable[[jax.Array], jax.Array]
     squeeze: bool
     same: bool
-    norm: dict[str, float]
+    norm: dict[str, Any]
     dtype: Any
     param_dtype: Any
 
@@ -125,8 +127,9 @@ class EfficientNet(nn.Module):
     Attributes:
       num_classes: C.
       variant: a key of `VARIANTS`.
-      numerics: "tensorflow": "same" padding, BatchNorm epsilon 1e-3 and momentum 0.01, as published and in efficientnet-pytorch and timm's
-        tf_ weights; "torch": symmetric padding, epsilon 1e-5 and momentum 0.1, as torchvision's (B5 to B7: 1e-3 and 0.01) and timm's others.
+      numerics: "tensorflow": "same" padding, BatchNorm epsilon 1e-3 and momentum 0.01, as published and in efficientnet-pytorch and
+        timm's tf_ weights; "torch": symmetric padding, epsilon 1e-5 and momentum 0.1, as torchvision's (B5 to B7: 1e-3 and 0.01) and
+        timm's others.
       stochastic_depth: drop probability of the last block, rising evenly from 0 at the first.
       dropout: before the classifier; None is the variant's own.
       classifier, dtype, param_dtype: as `ResNetCifar`.
@@ -148,7 +151,7 @@ class EfficientNet(nn.Module):
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         scaling, same = VARIANTS[self.variant], self.numerics == "tensorflow"
         wide_norm = same or scaling.depth > 2
-        norm = {"epsilon": 1e-3, "momentum": 0.01} if wide_norm else {"epsilon": 1e-5, "momentum": 0.1}
+        norm: dict[str, Any] = {"epsilon": 1e-3, "momentum": 0.01} if wide_norm else {"epsilon": 1e-5, "momentum": 0.1}
         activation = nn.relu6 if scaling.lite else nn.silu
         x = _conv(32 if scaling.lite else _round(32, scaling.width), 3, 2, same, "conv_stem", **types)(images)
         x = activation(BatchNorm(name="bn_stem", **norm, **types)(x, train=train))

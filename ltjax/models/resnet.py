@@ -72,6 +72,4 @@ class ResNet(nn.Module):
 
 def _conv(features: int, size: int, stride: int, name: str, channels: int, **types: Any) -> nn.Conv:
     init = torch_uniform(channels * size * size)
-    return nn.Conv(
-        features, (size, size), strides=stride, padding=(size - 1) // 2, use_bias=False, kernel_init=init, name=name, **types
-    )
+    return nn.Conv(features, (size, size), strides=stride, padding=(size - 1) // 2, use_bias=False, kernel_init=init, name=name, **types)

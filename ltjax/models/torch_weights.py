@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -99,19 +100,22 @@ def load_state_dict(path: str | Path) -> dict[str, Any]:
 
     A checkpoint that keeps the state dict under "state_dict" or "model" is unpacked.
 
+    Args:
+      path: of a file; package:NAME, the one weight file inside an installed Python package; or hub:OWNER/NAME, model.safetensors of that
+        repository of the Hugging Face hub, downloaded once.
+
     Raises:
       ValueError: another suffix, or a file that can't be read, named.
-      FileNotFoundError: no such file.
-      ImportError: a .pth without torch installed.
+      FileNotFoundError: no such file, package or repository.
+      ImportError: a .pth without torch installed, or a hub name without huggingface_hub.
     """
-    path = Path(path)
+    path = _located(str(path))
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such weight file")
-    readers = {".npz": _read_npz, ".safetensors": _read_safetensors, ".pth": _read_pth, ".pt": _read_pth, ".tar": _read_pth}
-    if path.suffix not in readers:
+    if path.suffix not in _READERS:
         raise ValueError(f"{path}: expected a file ending in .pth, .pt, .npz or .safetensors")
     try:
-        state_dict = readers[path.suffix](path)
+        state_dict = _READERS[path.suffix](path)
     except ImportError:
         raise
     except Exception as error:  # each format has its own errors; the user needs the file's name and the reason
@@ -120,6 +124,30 @@ def load_state_dict(path: str | Path) -> dict[str, Any]:
         if isinstance(state_dict, Mapping) and isinstance(state_dict.get(key), Mapping):
             state_dict = state_dict[key]
     return dict(state_dict)
+
+
+def _located(source: str) -> Path:
+    """The file that a name stands for."""
+    kind, _, name = source.partition(":")
+    if kind == "package" and name:
+        spec = importlib.util.find_spec(name)
+        if spec is None or not spec.submodule_search_locations:
+            raise FileNotFoundError(f"{source}: no such installed package (pip install {name.replace('_', '-')})")
+        files = [path for folder in spec.submodule_search_locations for path in sorted(Path(folder).rglob("*")) if path.suffix in _READERS]
+        if len(files) != 1:
+            raise FileNotFoundError(f"{source}: expected one weight file in the package, found {len(files)}; give the file itself")
+        return files[0]
+    if kind == "hub" and name:
+        try:
+            import huggingface_hub
+        except ImportError:
+            raise ImportError(f"{source}: needs the huggingface_hub package: pip install huggingface_hub") from None
+        try:
+            return Path(huggingface_hub.hf_hub_download(name, "model.safetensors"))
+        except Exception as error:  # network, name, permission: many types
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise FileNotFoundError(f"{source}: can't be had from the hub ({reason}); download the file and give its path") from None
+    return Path(source)
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -143,10 +171,13 @@ def _read_pth(path: Path) -> dict[str, Any]:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
+_READERS = {".npz": _read_npz, ".safetensors": _read_safetensors, ".pth": _read_pth, ".pt": _read_pth, ".tar": _read_pth}
+
+
 def _options(name: str, arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], int]:
     """What `create` needs to make the network these arrays belong to, and the image channels."""
-    head = next((key for key in _HEADS if np.ndim(arrays.get(f"{key}.weight")) == 2), None)
-    stem = next((arrays[key] for key in _STEMS if np.ndim(arrays.get(key)) == 4), None)
+    head = next((key for key in _HEADS if f"{key}.weight" in arrays and arrays[f"{key}.weight"].ndim == 2), None)
+    stem = next((arrays[key] for key in _STEMS if key in arrays and arrays[key].ndim == 4), None)
     if head is None:
         raise ValueError(f"state dict has no 2-d linear.weight; it has {len(arrays)} names{_some(sorted(arrays))}")
     if stem is None:

@@ -33,5 +33,10 @@ def adamw(learning_rate: ArrayLike, *, weight_decay: float = 0.0) -> optax.Gradi
     return optax.adamw(learning_rate, weight_decay=weight_decay)
 
 
-OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {"sgd": sgd, "adamw": adamw}
+def adam(learning_rate: ArrayLike, *, weight_decay: float = 0.0) -> optax.GradientTransformation:
+    """PyTorch's Adam: weight decay is added to the gradient."""
+    return optax.chain(optax.add_decayed_weights(weight_decay), optax.adam(learning_rate))
+
+
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {"sgd": sgd, "adam": adam, "adamw": adamw}
 """Name in a config -> optimiser."""

@@ -31,15 +31,26 @@ def piecewise(values: Sequence[float], milestones: Sequence[int]) -> EpochSchedu
     return lambda epoch: values[sum(epoch >= milestone for milestone in milestones)]
 
 
-def warmup_piecewise(base: float, warmup_epochs: int, factors: Sequence[float], milestones: Sequence[int]) -> EpochSchedule:
+def warmup_piecewise(
+    base: float, warmup_epochs: int, factors: Sequence[float], milestones: Sequence[int], warmup_start: float = 0.0
+) -> EpochSchedule:
     """Base * (epoch + 1) / warmup_epochs while warming up, then base * factors[i] from milestones[i] on.
+
+    With a warmup_start the warm-up rises from that share: base * (warmup_start * (1 - k) + k), k = (epoch + 1) / warmup_epochs.
 
     The CIFAR recipe's learning rate is warmup_piecewise(0.1, 5, (0.01, 0.0001), (160, 180)).
 
-    Source: the LDAM-DRW authors' adjust_learning_rate.
+    Source: the LDAM-DRW authors' adjust_learning_rate; with warmup_start 1/3, the ResLT authors'.
     """
     after = piecewise((1.0, *factors), milestones)
-    return lambda epoch: base * (epoch + 1) / warmup_epochs if epoch < warmup_epochs else base * after(epoch)
+
+    def value(epoch: int) -> float:
+        if epoch >= warmup_epochs:
+            return base * after(epoch)
+        warm = base * (epoch + 1) / warmup_epochs
+        return warm + base * warmup_start * (1.0 - (epoch + 1) / warmup_epochs) if warmup_start else warm
+
+    return value
 
 
 def linear(start: float, end: float, num_epochs: int) -> EpochSchedule:

@@ -20,11 +20,11 @@ from ltjax.report.runs import FIGURES, Run, Summary, load_run, summarize
 from ltjax.training.workdir import write_atomically
 
 
-def write(workdirs: Sequence[Path], output: Path, console: Console | None = None) -> list[Summary]:
+def write(workdirs: Sequence[Path], output: Path, console: Console | None = None, titles: Sequence[str] = ()) -> list[Summary]:
     """Reports on runs side by side; runs that differ in the seed alone stand in one row, mean +- standard deviation.
 
     Writes report.html (self-contained), curves.png, per_class.png, confusion.png (confusion_K.png for several groups) and
-    summary.json into `output`, and prints the table.
+    summary.json into `output`, and prints the table. `titles` names the runs' rows; those of one title stand in one.
 
     Raises:
       FileNotFoundError, ValueError: a folder without a run or with a damaged file; runs on different classes.
@@ -34,7 +34,7 @@ def write(workdirs: Sequence[Path], output: Path, console: Console | None = None
     runs = [load_run(path) for path in workdirs]
     if len({tuple(run.record["class_names"]) for run in runs}) > 1:
         raise ValueError("these runs have different classes; report on each data set by itself")
-    summaries = summarize(runs)
+    summaries = summarize(runs, titles)
     output.mkdir(parents=True, exist_ok=True)
     figures = {"curves": plots.curves(summaries), "per_class": plots.per_class(summaries)}
     drawn = [summary for summary in summaries if any(run.confusion is not None for run in summary.runs)]
@@ -81,7 +81,7 @@ def _tables(summaries: Sequence[Summary]) -> list[Table]:
     for heading in _headings(summaries):
         table.add_column(heading, justify="right")
     for summary in summaries:
-        table.add_row(*_row(summary))
+        table.add_row(*_row(summary, _shown(summaries)))
     classes = _table("per class, last epoch, %")
     for heading in ("class", "training images", *(summary.title for summary in summaries)):
         classes.add_column(heading, justify="left" if heading == "class" else "right")
@@ -94,15 +94,21 @@ def _table(title: str) -> Table:
     return Table(title=title, title_justify="left", box=box.SIMPLE)
 
 
+def _shown(summaries: Sequence[Summary]) -> list[str]:
+    """Figures that some run has, in the tables' order."""
+    return [name for name in FIGURES if any(name in summary.figures for summary in summaries)]
+
+
 def _headings(summaries: Sequence[Summary]) -> list[str]:
-    shown = [FIGURES[name] for name in FIGURES if any(name in summary.figures for summary in summaries)]
+    shown = [FIGURES[name] for name in _shown(summaries)]
     return ["seeds", *shown, "best epoch", *(["published"] if any(summary.published for summary in summaries) else [])]
 
 
-def _row(summary: Summary) -> list[str]:
+def _row(summary: Summary, shown: Sequence[str]) -> list[str]:
     unfinished = [run for run in summary.runs if not run.finished]
     title = summary.title + (f" (unfinished: {_progress(unfinished[0])})" if unfinished else "")
-    cells = [title, str(len(summary.runs)), *(_figure(pair) for pair in summary.figures.values()), _figure(summary.best)]
+    figures = [_figure(summary.figures[name]) if name in summary.figures else "" for name in shown]
+    cells = [title, str(len(summary.runs)), *figures, _figure(summary.best)]
     return cells + ([f"{summary.published:.1f}"] if summary.published else [])
 
 
@@ -111,6 +117,16 @@ def _class_rows(summaries: Sequence[Summary]) -> list[list[str]]:
     values = [np.mean([run.last["per_class"] for run in summary.runs], axis=0) for summary in summaries]
     counts = record["data"]["class_counts"]
     return [[name, str(counts[c]), *(f"{100 * value[c]:.1f}" for value in values)] for c, name in enumerate(record["class_names"])]
+
+
+def _precision_rows(summaries: Sequence[Summary]) -> list[list[str]]:
+    """Precision, recall and F1 of each class, a cell a run."""
+    names = summaries[0].runs[0].record["class_names"]
+    values = [summary.precision_recall_f1() for summary in summaries]
+    if len(names) > 20 or None in values:
+        return []
+    table = np.asarray([[value[name] for name in ("precision", "recall", "f1")] for value in values if value])
+    return [[name, *(" / ".join(f"{100 * x:.1f}" for x in table[k, :, c]) for k in range(len(table)))] for c, name in enumerate(names)]
 
 
 def _progress(run: Run) -> str:
@@ -124,7 +140,7 @@ def _figure(pair: tuple[float, float | None]) -> str:
 
 def _page(summaries: Sequence[Summary], pictures: Mapping[str, str]) -> str:
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    rows = [_row(summary) for summary in summaries]
+    rows = [_row(summary, _shown(summaries)) for summary in summaries]
     width = max(len(row) for row in rows)
     runs = [run for summary in summaries for run in summary.runs]
     return environment.from_string(_TEMPLATE).render(
@@ -133,6 +149,8 @@ def _page(summaries: Sequence[Summary], pictures: Mapping[str, str]) -> str:
         rows=[row + [""] * (width - len(row)) for row in rows],
         class_headings=["class", "training images", *(summary.title for summary in summaries)],
         class_rows=_class_rows(summaries),
+        precision_headings=["class", *(summary.title for summary in summaries)],
+        precision_rows=_precision_rows(summaries),
         pictures=pictures,
         runs=[
             {
@@ -174,6 +192,13 @@ classes with many, medium and few training images.</p>
 <table><tr>{% for heading in class_headings %}<th>{{ heading }}</th>{% endfor %}</tr>
 {% for row in class_rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</table>
+{% if precision_rows %}<h2>Precision / recall / F1 a class</h2>
+<table><tr>{% for heading in precision_headings %}<th>{{ heading }}</th>{% endfor %}</tr>
+{% for row in precision_rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</table>
+<p class="note">In %, last epoch, mean over seeds. Precision and F1 in the first table are means weighted by test images; the weighted
+recall is the accuracy.</p>
+{% endif %}
 <h2>Runs</h2>
 {% for run in runs %}<details><summary>{{ run.title }}: {{ run.epochs }}, {{ "{:,}".format(run.images) }} training images,
 {{ "%.1f"|format(run.minutes) }} minutes of training on {{ run.start.device }} ({{ run.path }})</summary>

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ltjax import metrics
 from ltjax.training.workdir import Workdir
 
 FIGURES = {
@@ -19,6 +20,8 @@ FIGURES = {
     "medium": "medium",
     "few": "few",
     "balanced_accuracy": "balanced",
+    "weighted_precision": "precision",
+    "weighted_f1": "F1",
 }
 """Key in metrics.jsonl -> heading, in the tables' order."""
 
@@ -114,6 +117,14 @@ class Summary:
     best: tuple[float, float | None]
     published: float | None
 
+    def precision_recall_f1(self) -> dict[str, list[float]] | None:
+        """Of each class in the last epoch, mean over seeds, shares in [0, 1]; None while no run is finished."""
+        values = [metrics.precision_recall_f1(run.confusion) for run in self.runs if run.confusion is not None]
+        if not values:
+            return None
+        means = np.mean(np.asarray(values), axis=0).round(6).tolist()
+        return dict(zip(("precision", "recall", "f1"), means, strict=True))
+
     def as_json(self) -> dict[str, Any]:
         first = self.runs[0].record
         return {
@@ -130,14 +141,19 @@ class Summary:
             "last_epoch": {name: _json_pair(pair) for name, pair in self.figures.items()},
             "last_epoch_each": [{name: run.last[name] for name in self.figures} for run in self.runs],
             "last_epoch_per_class": [run.last["per_class"] for run in self.runs],
+            "last_epoch_precision_recall_f1": self.precision_recall_f1(),
             "best_epoch_accuracy": _json_pair(self.best),
             "published_best_epoch": self.published,
         }
 
 
-def summarize(runs: Sequence[Run]) -> list[Summary]:
-    """Groups runs whose configs differ in the seed alone, in order of first appearance."""
+def summarize(runs: Sequence[Run], titles: Sequence[str] = ()) -> list[Summary]:
+    """Groups runs whose configs differ in the seed alone, in order of first appearance; with `titles`, those of one title."""
     groups: dict[str, list[Run]] = {}
+    if titles:
+        for run, title in zip(runs, titles, strict=True):
+            groups.setdefault(title, []).append(run)
+        return [_summary(title, sorted(group, key=lambda run: run.seed)) for title, group in groups.items()]
     for run in runs:
         config = {name: value for name, value in run.config.items() if _tells(name) and name != "seed"}
         groups.setdefault(json.dumps(config, sort_keys=True), []).append(run)

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,6 +16,14 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from ltjax.training.state import TrainState
+
+
+class Restored(NamedTuple):
+    """A checkpoint read back: the state, what was saved as `best`, and the stage."""
+
+    state: TrainState
+    best: dict | None
+    stage: int
 
 
 class Checkpoints:
@@ -35,11 +43,12 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(preservation_policy=policies.AnyPreservationPolicy(kept), cleanup_tmp_directories=True)
         self._manager = ocp.CheckpointManager(self.folder, options=options, item_names=("state", "record"))
 
-    def save(self, state: TrainState, *, accuracy: float | None = None, best: dict | None = None) -> None:
+    def save(self, state: TrainState, *, stage: int = 0, accuracy: float | None = None, best: dict | None = None) -> None:
         """Starts saving; returns once the state is copied, so that the run may go on and donate it.
 
         Args:
           state: of training.
+          stage: that the state belongs to; states of different stages differ in structure.
           accuracy: test accuracy of this state in [0, 1]; None if it was not evaluated.
           best: anything small and JSON-able that should come back with the state.
         """
@@ -51,16 +60,19 @@ class Checkpoints:
             step,
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(arrays),
-                record=ocp.args.JsonSave({"digest": _digest(arrays), "best": best, "accuracy": accuracy}),
+                record=ocp.args.JsonSave({"digest": _digest(arrays), "best": best, "accuracy": accuracy, "stage": stage}),
             ),
             metrics=None if accuracy is None else {"accuracy": accuracy},
             force=True,
         )
 
-    def restore(self, like: TrainState) -> tuple[TrainState, dict | None] | None:
-        """The newest checkpoint that is whole, in the structure of `like`, and what was saved as `best`; None if there is none.
+    def restore(self, like: TrainState | Callable[[int], TrainState]) -> Restored | None:
+        """The newest checkpoint that is whole; None if there is none.
 
         A damaged one is reported through `warn`, moved to WORKDIR/damaged/, and the one before it is used.
+
+        Args:
+          like: a state of the same structure, or a function that makes it for a stage.
 
         Raises:
           ValueError: there are checkpoints and none of them can be used.
@@ -68,12 +80,12 @@ class Checkpoints:
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
             try:
-                state, record = self._read(step, like)
+                restored = self._read(step, like)
             except Exception as error:  # a damaged file fails in many ways; each means: use the one before
                 self._warn(f"checkpoint {self.folder / str(step)} is damaged ({_first_line(error)}); trying the one before it")
                 continue
             self._set_aside(steps[: steps.index(step)])
-            return state, record["best"]
+            return restored
         if steps:
             raise ValueError(f"{self.folder}: none of its {len(steps)} checkpoints can be read; delete the folder to start anew")
         return None
@@ -95,18 +107,18 @@ class Checkpoints:
         self._manager.wait_until_finished()
         self._manager.close()
 
-    def _read(self, step: int, like: TrainState) -> tuple[TrainState, dict]:
+    def _read(self, step: int, like: TrainState | Callable[[int], TrainState]) -> Restored:
+        record = self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
+        stage = record.get("stage", 0)
+        like = like(stage) if callable(like) else like
         template = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(lambda: _plain(like)))
-        restored = self._manager.restore(
-            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template), record=ocp.args.JsonRestore())
-        )
-        arrays, record = restored["state"], restored["record"]
+        arrays = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template)))["state"]
         if jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), arrays) != jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), template):
             raise ValueError("its arrays have other shapes than this config's network")
         if _digest(arrays) != record["digest"]:
             raise ValueError("its bytes do not match their checksum")
         state = jax.tree.map(lambda leaf, value: jax.device_put(value, leaf.sharding), _plain(like), arrays)
-        return state.replace(key=jax.random.wrap_key_data(state.key)), record
+        return Restored(state.replace(key=jax.random.wrap_key_data(state.key)), record["best"], stage)
 
 
 def _plain(state: TrainState) -> TrainState:

@@ -1,31 +1,22 @@
-"""A config made into objects: data, model, loss, optimiser, schedules, and the programs compiled from them."""
+"""A config made into objects: data, stages, recipes of their steps, states."""
 
 from __future__ import annotations
 
 import dataclasses
-import inspect
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from ltjax import data, losses, metrics, models, optim, reweighting, sampling
-from ltjax.models.torch_weights import load_state_dict
+from ltjax import data, metrics, reweighting
 from ltjax.training import devices, settings
-from ltjax.training.state import TrainState, create_state
-from ltjax.training.step import (
-    EvaluationSums,
-    Recipe,
-    Settings,
-    evaluate_all,
-    evaluate_batch,
-    train_steps,
-)
+from ltjax.training.initial import load_variables, taken_over, trained_parameters
+from ltjax.training.recipe import compiled_as, make_recipe
+from ltjax.training.settings import Stage
+from ltjax.training.state import TrainState, create_state, initial_variables
+from ltjax.training.step import ROTATIONS, Recipe, Settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +28,8 @@ class Experiment:
       dataset: long-tailed.
       class_counts: training images of each class, int64 [C].
       groups: "many", "medium", "few" -> class ids.
-      recipe: for the compiled step.
+      stages: of the run, in order.
+      recipes: for the compiled step of each stage; stages that compile to the same share one.
       devices: in use.
     """
 
@@ -45,30 +37,76 @@ class Experiment:
     dataset: data.Dataset
     class_counts: np.ndarray
     groups: dict[str, np.ndarray]
-    recipe: Recipe
+    stages: list[Stage]
+    recipes: list[Recipe]
     devices: list[jax.Device]
+
+    @property
+    def recipe(self) -> Recipe:
+        """Of the last stage, which is the one evaluated."""
+        return self.recipes[-1]
 
     @property
     def steps_per_epoch(self) -> int:
         full, remainder = divmod(len(self.dataset.train_labels), self.config.training.batch_size)
         return full + (remainder > 0 and not self.config.training.drop_last)
 
+    def stage_at(self, epoch: int) -> int:
+        """Number of the stage that an epoch belongs to; the last stage's for those behind the end."""
+        return max(k for k, stage in enumerate(self.stages) if stage.first <= epoch and (stage.epochs or k + 1 == len(self.stages)))
+
+    def learning_rate(self, epoch: int) -> float:
+        """Of an epoch."""
+        stage = self.stages[self.stage_at(epoch)]
+        return settings.learning_rate_schedule(stage.config, *stage.span("learning_rate"))(epoch)
+
+    def rho(self, epoch: int) -> float:
+        """SAM's radius in an epoch; 0 where SAM is off."""
+        stage = self.stages[self.stage_at(epoch)]
+        return settings.rho_schedule(stage.config, *stage.span("sam"))(epoch) if stage.config.sam.enabled else 0.0
+
     def settings(self, epoch: int) -> Settings:
         """Learning rate, radius and class weights of an epoch."""
-        reweight = self.config.reweighting
-        options = {"beta": reweight.beta} if reweight.name == "effective_number" else {}
-        weights = reweighting.WEIGHTS[reweight.name](self.class_counts, **options)
+        config = self.stages[self.stage_at(epoch)].config
+        options = {"beta": config.reweighting.beta} if config.reweighting.name == "effective_number" else {}
+        counts = self.class_counts if config.target == "class" else np.ones(ROTATIONS)
         return Settings(
-            learning_rate=jnp.asarray(settings.learning_rate_schedule(self.config)(epoch), jnp.result_type(float)),
-            rho=jnp.asarray(settings.rho_schedule(self.config)(epoch), jnp.result_type(float)),
-            class_weights=reweighting.deferred(weights, epoch, settings.scaled(self.config, reweight.start_epoch)),
+            learning_rate=jnp.asarray(self.learning_rate(epoch), jnp.result_type(float)),
+            rho=jnp.asarray(self.rho(epoch), jnp.result_type(float)),
+            class_weights=reweighting.WEIGHTS[config.reweighting.name](counts, **options),
         )
 
-    def create_state(self) -> TrainState:
-        """A fresh state on the devices; from `config.init_from` if given."""
-        variables = load_variables(self.config, self.recipe.model, self.image_shape) if self.config.init_from else None
-        state = create_state(self.recipe.model, self.recipe.optimizer(jnp.zeros([])), self.image_shape, self.config.seed, variables)
+    def create_state(self, stage: int | None = None) -> TrainState:
+        """A fresh state on the devices, in the structure of a stage (by default the first epoch's); from `config.init_from` if given."""
+        recipe = self.recipes[self.stage_at(0) if stage is None else stage]
+        variables = load_variables(self.config, recipe.model, self.image_shape) if self.config.init_from else None
+        optimizer, trained = recipe.optimizer(jnp.zeros([])), partial(trained_parameters, recipe.trainable)
+        state = create_state(recipe.model, optimizer, self.image_shape, self.config.seed, variables, trained)
         return jax.device_put(state, devices.replicated(self.devices))
+
+    def enter(self, state: TrainState, before: int, stage: int) -> TrainState:
+        """The state at the start of a stage, from its end of the one before.
+
+        Layers that start anew are drawn from the seed and the stage's number, so that a continued run draws the same.
+
+        Raises:
+          ValueError: a parameter changes its shape between the stages and does not start anew.
+        """
+        for k in range(before + 1, stage + 1):
+            state = self._enter_next(state, k)
+        return jax.device_put(state, devices.replicated(self.devices))
+
+    def _enter_next(self, state: TrainState, k: int) -> TrainState:
+        stage, recipe = self.stages[k], self.recipes[k]
+        pattern = stage.config.parameters.reset if "parameters" in stage.states else ""
+        if pattern or self.stages[k - 1].config.target != stage.config.target:
+            init_key, _ = jax.random.split(jax.random.key(self.config.seed))
+            fresh = initial_variables(recipe.model, self.image_shape, jax.random.fold_in(init_key, k))
+            variables = taken_over(state.variables, fresh, pattern, f"stage {stage.name!r}")
+            state = state.replace(params=variables["params"], batch_stats=variables["batch_stats"])
+        if stage.starts_anew:
+            state = state.replace(opt_state=recipe.optimizer(jnp.zeros([])).init(trained_parameters(recipe.trainable, state.params)))
+        return state
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -98,149 +136,16 @@ def build(config: ConfigDict) -> Experiment:
     if tuple(config.data.groups):
         groups = metrics.groups_by_index(dataset.num_classes, tuple(config.data.groups))
     else:
-        groups = metrics.groups_by_threshold(counts)
-    model = models.create(
-        config.model.name,
-        dataset.num_classes,
-        classifier=config.model.classifier,
-        width=config.model.width,
-        dtype=None if config.model.dtype == "float32" else config.model.dtype,
-    )
-    recipe = Recipe(
-        model=model,
-        loss=make_loss(config, counts),
-        optimizer=_optimizer(config),
-        order=_order(config, dataset.num_classes),
-        mean=tuple(config.data.mean),
-        std=tuple(config.data.std),
-        padding=config.augment.padding,
-        flip=config.augment.flip,
-        mixup_alpha=config.augment.mixup_alpha,
-        sam=config.sam.enabled,
-        adaptive=config.sam.adaptive,
-        both_update_stats=config.sam.batch_stats == "both",
-        batch_sharding=devices.batch_sharding(used),
-    )
-    return Experiment(config, dataset, counts, groups, recipe, used)
-
-
-def make_loss(config: ConfigDict, class_counts: np.ndarray) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """The config's loss as (logits, labels) -> per-example losses."""
-    name = config.loss.name
-    loss = losses.LOSSES[name]
-    options: dict[str, Any] = dict(config.loss.get(name, {}))
-    if "class_counts" in inspect.signature(loss).parameters:
-        options["class_counts"] = class_counts
-    return partial(loss, **options)
-
-
-def load_variables(config: ConfigDict, model: nn.Module, image_shape: tuple[int, ...]) -> dict:
-    """Variables of the model from `config.init_from`.
-
-    Raises:
-      ValueError: an unreadable file, or weights of another network.
-    """
-    path = config.init_from
-    try:
-        variables = models.from_torch(config.model.name, load_state_dict(path))
-    except ValueError as error:
-        raise ValueError(f"config.init_from: {error}" if path in str(error) else f"config.init_from: {path}: {error}") from None
-    expected = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, *image_shape))))
-    if jax.tree.map(jnp.shape, variables) != jax.tree.map(jnp.shape, expected):
-        linear = {name: jnp.shape(value) for name, value in variables["params"]["linear"].items()}
-        raise ValueError(
-            f"config.init_from: {path} holds another network than config.model and config.data describe"
-            f" (its classifier: {linear}; config.model.classifier={config.model.classifier!r})"
-        )
-    return jax.tree.map(lambda value: value.astype(jnp.float32), variables)
-
-
-class Programs:
-    """The compiled programs of an experiment and the data they read, on the devices."""
-
-    def __init__(self, experiment: Experiment) -> None:
-        config = experiment.config
-        self._experiment = experiment
-        place = devices.replicated(experiment.devices)
-        dataset = experiment.dataset
-        self._train = jax.device_put((dataset.train_images, dataset.train_labels.astype(np.int32)), place)
-        batch = min(config.evaluation.batch_size, len(dataset.test_labels))
-        self._test = jax.device_put(_batches(dataset.test_images, dataset.test_labels, batch), place)
-        on_cpu = experiment.devices[0].platform == "cpu"
-        self.steps_per_call = (1 if on_cpu else 0) if config.training.steps_per_call < 0 else config.training.steps_per_call
-        self._by_batch = self.steps_per_call == 1
-        self._steps = jax.jit(
-            partial(train_steps, experiment.recipe),
-            static_argnames=("batch_size", "full_steps", "remainder"),
-            donate_argnums=0,
-        )
-        self.finite = jax.jit(lambda tree: jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)])))
-        self.next_epoch = jax.jit(TrainState.next_epoch, donate_argnums=0, out_shardings=place)
-        self._evaluate = jax.jit(partial(evaluate_batch if self._by_batch else evaluate_all, experiment.recipe), donate_argnums=1)
-
-    def advance(self, state: TrainState, position: int, epoch_settings: Settings) -> tuple[TrainState, int]:
-        """The next call's worth of steps of the epoch: all that are left, or `steps_per_call`.
-
-        Args:
-          position: steps done in this epoch, as in the state (which may still be computing).
-
-        Returns:
-          The state after it, and the position after it.
-        """
-        config, size = self._experiment.config.training, len(self._train[1])
-        left = size // config.batch_size - position
-        steps = min(left, self.steps_per_call or left)
-        last = steps == left and (self.steps_per_call == 0 or steps < self.steps_per_call)
-        remainder = size % config.batch_size if last and not config.drop_last else 0
-        state = self._steps(state, *self._train, epoch_settings, batch_size=config.batch_size, full_steps=steps, remainder=remainder)
-        return state, position + steps + (remainder > 0)
-
-    def evaluate(self, variables: Any) -> EvaluationSums:
-        """Every test image once."""
-        sums = EvaluationSums.zeros(self._experiment.dataset.num_classes)
-        sums = jax.device_put(sums, devices.replicated(self._experiment.devices))
-        images, labels = self._test
-        if not self._by_batch:
-            return self._evaluate(variables, sums, images, labels)
-        for k in range(labels.shape[0]):
-            sums = self._evaluate(variables, sums, images[k], labels[k])
-        return sums
+        groups = metrics.groups_by_threshold(counts, *config.data.group_thresholds)
+    stages = settings.stages(config)
+    made: dict[str, Recipe] = {}
+    recipes = []
+    for stage in stages:
+        key = compiled_as(stage)
+        if key not in made:
+            made[key] = make_recipe(stage, dataset.train_images.shape[1:3], counts, devices.batch_sharding(used))
+        recipes.append(made[key])
+    return Experiment(config, dataset, counts, groups, stages, recipes, used)
 
 
 _PROFILE_OPTIONS = ("factor", "max_count", "majority_class", "majority_count", "minority_count", "counts")
-
-
-def _optimizer(config: ConfigDict) -> Callable[[jax.Array], Any]:
-    options = {"weight_decay": config.optimizer.weight_decay}
-    if config.optimizer.name == "sgd":
-        options |= {"momentum": config.optimizer.momentum, "nesterov": config.optimizer.nesterov}
-    return lambda learning_rate: optim.OPTIMIZERS[config.optimizer.name](learning_rate, **options)
-
-
-def _order(config: ConfigDict, num_classes: int) -> Callable[[jax.Array, jax.Array, jax.Array], jax.Array]:
-    name, epochs = config.sampler.name, config.training.epochs
-    start = settings.scaled(config, config.sampler.start_epoch)
-
-    def chosen(key, labels, epoch):
-        if name == "shuffled":
-            return sampling.shuffled(key, labels)
-        if name == "power":
-            return sampling.power(key, labels, config.sampler.q, num_classes=num_classes)
-        if name == "progressive":
-            return sampling.progressive(key, labels, epoch / max(epochs - 1, 1), num_classes=num_classes)
-        return sampling.SAMPLERS[name](key, labels, num_classes=num_classes)
-
-    def order(key, labels, epoch):
-        if not start or name == "shuffled":
-            return chosen(key, labels, epoch)
-        return jnp.where(epoch >= start, chosen(key, labels, epoch), sampling.shuffled(key, labels))
-
-    return order
-
-
-def _batches(images: np.ndarray, labels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """[K, size, ...], the last batch padded with label -1."""
-    missing = -len(labels) % size
-    images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
-    labels = np.concatenate([labels.astype(np.int32), np.full(missing, -1, np.int32)])
-    return images.reshape(-1, size, *images.shape[1:]), labels.reshape(-1, size)

@@ -17,9 +17,11 @@ from ml_collections import ConfigDict
 from ltjax import metrics
 from ltjax.training import devices
 from ltjax.training.checkpoint import Checkpoints
-from ltjax.training.experiment import Experiment, Programs, build, load_variables
+from ltjax.training.experiment import Experiment, build
+from ltjax.training.initial import load_variables
+from ltjax.training.programs import Programs
 from ltjax.training.progress import Display
-from ltjax.training.settings import learning_rate_schedule, rho_schedule, scaled
+from ltjax.training.settings import Stage
 from ltjax.training.state import TrainState
 from ltjax.training.step import EvaluationSums
 from ltjax.training.workdir import Scalars, Workdir
@@ -59,14 +61,14 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     notes: list[str] = []
     checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, best=config.checkpoint.best, warn=notes.append)
     try:
-        state = experiment.create_state()
-        restored = checkpoints.restore(state)
-        best = None
-        if restored is not None:
-            state, best = restored
+        restored = checkpoints.restore(experiment.create_state)
+        if restored is None:
+            state, best, stage = experiment.create_state(), None, experiment.stage_at(0)
+        else:
+            state, best, stage = restored
             done = int(state.epoch) == config.training.epochs
             notes.append(f"finished before, at step {int(state.step)}" if done else _from_here(state))
-        run = _Run(experiment, folder, checkpoints, scalars, best)
+        run = _Run(experiment, folder, checkpoints, scalars, best, stage)
         return run.to_the_end(state, notes)
     finally:
         checkpoints.close()
@@ -90,13 +92,15 @@ def evaluate(config: ConfigDict, workdir: Path | None) -> dict[str, Any]:
         if workdir is None or not (workdir / "checkpoints").is_dir():
             raise FileNotFoundError(f"nothing to evaluate: {workdir} holds no checkpoints; give --workdir=RUN or --config.init_from=FILE")
         checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, best=config.checkpoint.best)
-        restored = checkpoints.restore(experiment.create_state())
+        restored = checkpoints.restore(experiment.create_state)
         checkpoints.close()
         if restored is None:
             raise FileNotFoundError(
                 f"nothing to evaluate: {workdir / 'checkpoints'} is empty; train first, or give --config.init_from=FILE"
             )
-        variables = restored[0].variables
+        variables = restored.state.variables
+        if experiment.stages[restored.stage].config.target != "class":
+            raise ValueError(f"nothing to evaluate: {workdir} is still in stage {experiment.stages[restored.stage].name!r}; train it on")
     sums = jax.device_get(Programs(experiment).evaluate(variables))
     return {**test_metrics(sums, experiment.groups), "confusion": sums.confusion.tolist()}
 
@@ -109,6 +113,7 @@ def test_metrics(sums: EvaluationSums, groups: dict[str, np.ndarray]) -> dict[st
         row["test_top5"] = int(sums.top5) / count
     row |= metrics.group_accuracy(sums.confusion, {name: classes for name, classes in groups.items() if len(classes)})
     row["balanced_accuracy"] = metrics.balanced_accuracy(sums.confusion)
+    row["weighted_precision"], _, row["weighted_f1"] = metrics.weighted_precision_recall_f1(sums.confusion)
     row["per_class"] = [round(float(value), 6) for value in metrics.per_class_accuracy(sums.confusion)]
     return row
 
@@ -116,11 +121,13 @@ def test_metrics(sums: EvaluationSums, groups: dict[str, np.ndarray]) -> dict[st
 class _Run:
     """The loop's parts, together for the length of a run."""
 
-    def __init__(self, experiment: Experiment, folder: Workdir, checkpoints: Checkpoints, scalars: Scalars, best: dict | None) -> None:
+    def __init__(
+        self, experiment: Experiment, folder: Workdir, checkpoints: Checkpoints, scalars: Scalars, best: dict | None, stage: int
+    ) -> None:
         self.experiment, self.folder, self.checkpoints, self.scalars, self.best = experiment, folder, checkpoints, scalars, best
         self.config = experiment.config
+        self.stage = stage  # that the state is in
         self.programs = Programs(experiment)
-        self.learning_rate, self.rho = learning_rate_schedule(self.config), rho_schedule(self.config)
         self.confusion: list | None = None
         self.saved_at = time.monotonic()
 
@@ -132,6 +139,7 @@ class _Run:
             for line in (*_header(self.experiment, self.folder.path), *notes):
                 display.say(line)
             for epoch in range(first, epochs):
+                state = self._enter(state, epoch, display)
                 seen, began = int(state.running.count), time.monotonic()
                 state = self._epoch(state, epoch, position, display, received)
                 row, state = self._finish_epoch(state, epoch, seen, time.monotonic() - began, display)
@@ -140,16 +148,25 @@ class _Run:
                 if received and epoch + 1 < epochs:
                     self._stop(state, received[0])
             if self.confusion is None:  # a finished run started again
-                sums = jax.device_get(self.programs.evaluate(state.variables))
+                sums = jax.device_get(self.programs.evaluate(state.variables, self.stage))
                 self.confusion = sums.confusion.tolist()
         result = {"last": rows[-1], "best": self.best, "confusion": self.confusion, "epochs": len(rows)}
         self.folder.write_result(result)
         return result
 
+    def _enter(self, state: TrainState, epoch: int, display: Display) -> TrainState:
+        """The state in the epoch's stage."""
+        stage = self.experiment.stage_at(epoch)
+        if stage != self.stage:
+            state, self.stage = self.experiment.enter(state, self.stage, stage), stage
+        if len(self.experiment.stages) > 1 and epoch == self.experiment.stages[stage].first:
+            display.say(_stage_line(self.experiment.stages[stage]))
+        return state
+
     def _epoch(self, state: TrainState, epoch: int, position: int, display: Display, received: list[int]) -> TrainState:
         settings = self.experiment.settings(epoch)
         while position < self.experiment.steps_per_epoch:
-            state, position = self.programs.advance(state, position, settings)
+            state, position = self.programs.advance(state, position, settings, self.stage)
             display.at(epoch, position, "training")
             if self.programs.steps_per_call:
                 self._check_finite(state, epoch)
@@ -167,8 +184,9 @@ class _Run:
         row: dict[str, Any] = {
             "epoch": epoch,
             "step": int(state.step),
-            "learning_rate": self.learning_rate(epoch),
-            "rho": self.rho(epoch) if self.config.sam.enabled else 0.0,
+            **({"stage": self.experiment.stages[self.stage].name} if len(self.experiment.stages) > 1 else {}),
+            "learning_rate": self.experiment.learning_rate(epoch),
+            "rho": self.experiment.rho(epoch),
             "train_loss": float(running.loss) / count,
             "train_accuracy": int(running.correct) / count,
             "seconds": round(seconds, 3),
@@ -178,12 +196,12 @@ class _Run:
         improved = False
         if last or (epoch + 1) % self.config.evaluation.every == 0:
             display.at(epoch, self.experiment.steps_per_epoch, "evaluating")
-            sums = jax.device_get(self.programs.evaluate(state.variables))
-            row |= test_metrics(sums, self.experiment.groups)
-            if not math.isfinite(row["test_loss"]):
+            sums = jax.device_get(self.programs.evaluate(state.variables, self.stage))
+            tested = self._tested(sums)
+            row |= tested
+            if not all(math.isfinite(value) for name, value in tested.items() if name.endswith("_loss")):
                 raise Diverged(self._diverged(epoch, int(state.step), "test loss"))
-            self.confusion = sums.confusion.tolist()
-            improved = self.best is None or row["test_accuracy"] > self.best["test_accuracy"]
+            improved = "test_accuracy" in row and (self.best is None or row["test_accuracy"] > self.best["test_accuracy"])
             if improved:
                 self.best = row
         self.folder.append_metrics(row)
@@ -195,10 +213,18 @@ class _Run:
             self._save(state, row.get("test_accuracy"))
         return row, state
 
+    def _tested(self, sums: EvaluationSums) -> dict[str, Any]:
+        """Metrics of an evaluation, for the stage's target."""
+        if self.experiment.stages[self.stage].config.target == "rotation":
+            loss, accuracy = float(sums.loss) / int(sums.confusion.sum()), metrics.accuracy(sums.confusion)
+            return {"rotation_loss": loss, "rotation_accuracy": accuracy}
+        self.confusion = sums.confusion.tolist()
+        return test_metrics(sums, self.experiment.groups)
+
     def _save(self, state: TrainState, accuracy: float | None = None) -> None:
         if not self.programs.finite(state.variables):
             raise Diverged(self._diverged(int(state.epoch), int(state.step), "a parameter or statistic"))
-        self.checkpoints.save(state, accuracy=accuracy, best=self.best)
+        self.checkpoints.save(state, stage=self.stage, accuracy=accuracy, best=self.best)
         self.saved_at = time.monotonic()
 
     def _stop(self, state: TrainState, signum: int) -> None:
@@ -234,19 +260,31 @@ def _header(experiment: Experiment, path: Path) -> Iterator[str]:
         f"{config.name}: {config.model.name} on {dataset.name}, {len(dataset.train_labels):,} training images"
         f" ({counts.max()} to {counts.min()} a class, from {dataset.source}), {len(dataset.test_labels):,} test images"
     )
-    rate, epochs = config.learning_rate, config.training.epochs
-    parts = [f"{config.loss.name}", f"{epochs} epochs, batch {config.training.batch_size}, seed {config.seed}"]
+    yield f"{config.training.epochs} epochs, batch {config.training.batch_size}, seed {config.seed}"
+    if len(experiment.stages) == 1:
+        yield _stage_line(experiment.stages[0])
+    device = experiment.devices[0]
+    yield f"{len(experiment.devices)} x {device.device_kind} ({device.platform}), {config.model.dtype}; {path}"
+
+
+def _stage_line(stage: Stage) -> str:
+    """What a stage does."""
+    config, last = stage.config, stage.first + stage.epochs
+    parts = [f"epochs {stage.first + 1} to {last}: {config.loss.name}"]
+    if config.target != "class":
+        parts.append(f"target {config.target}")
     if config.reweighting.name != "none":
-        parts.append(f"{config.reweighting.name} weights from epoch {scaled(config, config.reweighting.start_epoch) + 1}")
-    if rate.schedule == "warmup_piecewise":
-        drops = [str(scaled(config, milestone) + 1) for milestone in rate.milestones]
-        parts.append(f"learning rate {rate.base}, drops at epochs {', '.join(drops)}")
+        parts.append(f"{config.reweighting.name} weights")
+    if config.sampler.name != "shuffled":
+        parts.append(f"{config.sampler.name} sampler")
+    if config.mixing.name != "none":
+        parts.append(config.mixing.name)
+    if config.parameters.trainable:
+        parts.append(f"only {config.parameters.trainable} trains")
     if config.sam.enabled:
         radius = config.sam.rho if config.sam.schedule == "constant" else config.sam.schedule
         parts.append(f"{'ASAM' if config.sam.adaptive else 'SAM'} rho {radius}")
-    yield "; ".join(parts)
-    device = experiment.devices[0]
-    yield f"{len(experiment.devices)} x {device.device_kind} ({device.platform}), {config.model.dtype}; {path}"
+    return (f"stage {stage.name}, " if stage.name else "") + ", ".join(parts)
 
 
 @contextmanager

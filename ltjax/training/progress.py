@@ -66,5 +66,7 @@ class Display:
             line += f"  test loss {row['test_loss']:.4f}  acc {100 * row['test_accuracy']:5.2f} %"
             shown = {name: f"{100 * row[name]:.1f}" for name in ("many", "medium", "few") if name in row}
             line += f"  {'/'.join(shown)} {'/'.join(shown.values())}"
+        if "rotation_accuracy" in row:
+            line += f"  rotation loss {row['rotation_loss']:.4f}  acc {100 * row['rotation_accuracy']:5.2f} %"
         left = self.left((row["epoch"] + 1) * self._steps)
         self.say(f"{line}  {row['images_per_second']:,.0f} images/s  {left} left")

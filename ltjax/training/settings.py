@@ -1,12 +1,15 @@
-"""From a config to what the trainer uses: data-set values filled in, names and ranges checked, schedules built."""
+"""From a config to what the trainer uses: data-set values filled in, names and ranges checked, stages and schedules built."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import dataclasses
+import re
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from ltjax.augment import AUTOAUGMENT, MIXES
 from ltjax.data import DATASETS
 from ltjax.losses import LOSSES
 from ltjax.models import MODELS
@@ -20,9 +23,14 @@ _CHOICES: dict[str, Collection[str]] = {
     "model.name": MODELS,
     "model.classifier": ("linear", "normalized"),
     "model.dtype": ("float32", "bfloat16"),
-    "loss.name": LOSSES,
+    "loss.name": (*LOSSES, "reslt"),
     "reweighting.name": WEIGHTS,
     "sampler.name": SAMPLERS,
+    "target": ("class", "rotation"),
+    "augment.policy": ("none", *AUTOAUGMENT, "rand_augment"),
+    "mixing.name": MIXES,
+    "model.reslt.head": ("batch_norm", "grouped"),
+    "model.efficientnet.numerics": ("tensorflow", "torch"),
     "optimizer.name": OPTIMIZERS,
     "learning_rate.schedule": ("warmup_piecewise", "cosine", "constant"),
     "sam.schedule": ("constant", "piecewise", "linear"),
@@ -45,12 +53,54 @@ _AT_LEAST: dict[str, float] = {
     "optimizer.weight_decay": 0,
     "augment.padding": 0,
     "augment.flip": 0,
-    "augment.mixup_alpha": 0,
+    "augment.cutout": 0,
+    "augment.num_ops": 1,
+    "augment.magnitude": 0,
+    "data.resolution": 0,
+    "learning_rate.warmup_start": 0,
     "sam.rho": 0,
-    "reweighting.start_epoch": 0,
-    "sampler.start_epoch": 0,
-    "model.width": 2,
+    "model.width": 0,
+    "model.efficientnet.stochastic_depth": 0,
+    "model.efficientnet.dropout": 0,
+    "loss.reslt.beta": 0,
 }
+
+STAGE_SECTIONS = (
+    *("target", "parameters", "loss", "reweighting", "sampler", "augment", "mixing"),
+    *("optimizer", "learning_rate", "sam"),
+)
+"""What a stage may state besides its epochs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One stage of a run.
+
+    Attributes:
+      name: in the config; "" where the run has one stage.
+      config: the whole config as it is in this stage.
+      first, epochs: its first epoch in the run, and how many.
+      published_epochs: how many its own milestones are stated for.
+      states: sections that it states itself.
+    """
+
+    name: str
+    config: ConfigDict
+    first: int
+    epochs: int
+    published_epochs: int
+    states: frozenset[str]
+
+    @property
+    def starts_anew(self) -> bool:
+        """Whether the optimiser's momentum is dropped when it begins."""
+        return not self.states.isdisjoint(("target", "parameters", "optimizer"))
+
+    def span(self, section: str) -> tuple[int, int, int]:
+        """First epoch, epochs and published epochs that a schedule of this section counts in: the stage's if stated, else the run's."""
+        if section in self.states:
+            return self.first, self.epochs, self.published_epochs
+        return 0, self.config.training.epochs, self.config.training.published_epochs
 
 
 def resolve(config: ConfigDict) -> ConfigDict:
@@ -63,18 +113,102 @@ def resolve(config: ConfigDict) -> ConfigDict:
     config.lock()
     _check_choice(config, "data.name", DATASETS)
     defaults = config.by_dataset.get(config.data.name, ConfigDict())
+    if tuple(config.stages):
+        config.training.published_epochs = sum(_stage_epochs(config, name) for name in config.stages)
+    if config.training.epochs is None:
+        config.training.epochs = config.training.published_epochs
     _fill(config, defaults)
+    _check(config)
+    for stage in stages(config):
+        _check(stage.config, f"stage {stage.name!r}: " if stage.name else "")
+        learning_rate_schedule(stage.config, *stage.span("learning_rate"))
+        rho_schedule(stage.config, *stage.span("sam"))
+    if stages(config)[-1].config.target != "class":
+        raise ValueError(f"config.target is {stages(config)[-1].config.target!r} in the last stage; expected 'class', which is evaluated")
+    return config
+
+
+def stages(config: ConfigDict) -> list[Stage]:
+    """The stages of a resolved config, in order; one if it names none.
+
+    Stage lengths scale with training.epochs like milestones do; in a very short run a stage may be left without epochs, but not the last.
+
+    Raises:
+      ValueError: a stage that is not described, or states what a stage can't.
+    """
+    total, published = config.training.epochs, config.training.published_epochs
+    names = tuple(config.stages)
+    if not names:
+        return [Stage("", config, 0, total, published, frozenset())]
+    made, before, first = [], 0, 0
+    for k, name in enumerate(names):
+        stated = config.stage[name]
+        length = _stage_epochs(config, name)
+        before += length
+        end = total if k == len(names) - 1 else min(round(before * total / published), total - 1)
+        own = config.copy_and_resolve_references()
+        own.lock()
+        for section in stated:
+            if section == "epochs":
+                continue
+            if section not in STAGE_SECTIONS:
+                raise unknown(f"config.stage.{name} states", section, ("epochs", *STAGE_SECTIONS))
+            _override(own, section, stated[section], f"config.stage.{name}.{section}")
+        made.append(Stage(name, own, first, end - first, length, frozenset(stated) - {"epochs"}))
+        first = end
+    return made
+
+
+def _stage_epochs(config: ConfigDict, name: str) -> int:
+    if name not in config.stage:
+        raise unknown("config.stages names", name, config.stage)
+    epochs = config.stage[name].get("epochs")
+    if not isinstance(epochs, int) or epochs < 1:
+        raise ValueError(f"config.stage.{name}.epochs is {epochs}; expected at least 1")
+    return epochs
+
+
+def _override(config: Any, name: str, value: Any, path: str) -> None:
+    if name not in config:
+        raise unknown(f"{path} is no field:", name, config)
+    if isinstance(value, ConfigDict) and isinstance(config[name], ConfigDict):
+        for below in value:
+            _override(config[name], below, value[below], f"{path}.{below}")
+        return
+    try:
+        config[name] = value
+    except (TypeError, ValueError):
+        raise ValueError(f"{path} is {value!r}; expected a value like {config[name]!r}") from None
+
+
+def _check(config: ConfigDict, where: str = "") -> None:
     for path, known in _CHOICES.items():
-        _check_choice(config, path, known)
+        _check_choice(config, path, known, where)
     for path, minimum in _AT_LEAST.items():
         if not get(config, path) >= minimum:
-            raise ValueError(f"config.{path} is {get(config, path)}; expected at least {minimum}")
+            raise ValueError(f"{where}config.{path} is {get(config, path)}; expected at least {minimum}")
     num_channels = len(config.data.mean)
     if len(config.data.std) != num_channels or min(config.data.std) <= 0:
         raise ValueError(f"config.data.std is {config.data.std}; expected {num_channels} values above 0, as many as data.mean")
-    learning_rate_schedule(config)
-    rho_schedule(config)
-    return config
+    for path in ("parameters.trainable", "parameters.reset", "init_except"):
+        try:
+            re.compile(get(config, path))
+        except re.error as error:
+            raise ValueError(f"{where}config.{path} is {get(config, path)!r}; expected a regular expression ({error})") from None
+    if not config.mixing.alpha > 0:
+        raise ValueError(f"{where}config.mixing.alpha is {config.mixing.alpha}; expected a value above 0")
+    if config.augment.magnitude > 30:
+        raise ValueError(f"{where}config.augment.magnitude is {config.augment.magnitude}; expected 0..30")
+    if (config.loss.name == "reslt") != config.model.name.startswith("reslt_") and config.target == "class":
+        raise ValueError(
+            f"{where}config.loss.name is {config.loss.name!r} with config.model.name {config.model.name!r};"
+            " the reslt loss and the reslt_ networks go together"
+        )
+    if config.loss.name == "reslt" and (config.reweighting.name != "none" or config.mixing.name == "remix"):
+        raise ValueError(
+            f"{where}the reslt loss takes no class weights (config.reweighting.name is {config.reweighting.name!r}) and no remix"
+            f" (config.mixing.name is {config.mixing.name!r})"
+        )
 
 
 def get(config: Any, path: str) -> Any:
@@ -95,48 +229,60 @@ def flat(config: Mapping) -> dict[str, Any]:
     return leaves
 
 
-def scaled(config: ConfigDict, epoch: int) -> int:
-    """A milestone stated for the published number of epochs, in this run's."""
-    return round(epoch * config.training.epochs / config.training.published_epochs)
+def learning_rate_schedule(config: ConfigDict, first: int = 0, epochs: int | None = None, published: int | None = None) -> EpochSchedule:
+    """Epoch of the run -> learning rate.
 
-
-def learning_rate_schedule(config: ConfigDict) -> EpochSchedule:
-    """Epoch -> learning rate.
+    Args:
+      config: the run's or a stage's.
+      first, epochs, published: as `Stage.span`; the run's by default.
 
     Raises:
       ValueError: factors and milestones that do not fit.
     """
     rate = config.learning_rate
+    epochs, scaled = _scaling(config, epochs, published)
     if rate.schedule == "cosine":
-        return cosine(rate.base, config.training.epochs, scaled(config, rate.warmup_epochs))
-    if rate.schedule == "constant":
-        return constant(rate.base)
-    milestones = [scaled(config, epoch) for epoch in rate.milestones]
-    if len(rate.factors) != len(milestones):
-        raise ValueError(
-            f"config.learning_rate.factors {rate.factors} and milestones {rate.milestones}: expected as many of one as of the other"
-        )
-    return warmup_piecewise(rate.base, scaled(config, rate.warmup_epochs), rate.factors, milestones)
+        schedule = cosine(rate.base, epochs, scaled(rate.warmup_epochs))
+    elif rate.schedule == "constant":
+        schedule = constant(rate.base)
+    else:
+        milestones = [scaled(epoch) for epoch in rate.milestones]
+        if len(rate.factors) != len(milestones):
+            raise ValueError(
+                f"config.learning_rate.factors {rate.factors} and milestones {rate.milestones}: expected as many of one as of the other"
+            )
+        schedule = warmup_piecewise(rate.base, scaled(rate.warmup_epochs), rate.factors, milestones, rate.warmup_start)
+    return lambda epoch: schedule(epoch - first)
 
 
-def rho_schedule(config: ConfigDict) -> EpochSchedule:
-    """Epoch -> SAM radius."""
+def rho_schedule(config: ConfigDict, first: int = 0, epochs: int | None = None, published: int | None = None) -> EpochSchedule:
+    """Epoch of the run -> SAM radius. Arguments as `learning_rate_schedule`."""
     sam = config.sam
+    epochs, scaled = _scaling(config, epochs, published)
     if sam.schedule == "piecewise":
         if len(sam.rho_steps) != len(sam.milestones) + 1:
             raise ValueError(
                 f"config.sam.rho_steps {sam.rho_steps} and milestones {sam.milestones}: expected one step more than milestones"
             )
-        return piecewise(sam.rho_steps, [scaled(config, epoch) for epoch in sam.milestones])
-    if sam.schedule == "linear":
-        return linear(sam.rho_min, sam.rho, config.training.epochs)
-    return constant(sam.rho)
+        schedule = piecewise(sam.rho_steps, [scaled(epoch) for epoch in sam.milestones])
+    elif sam.schedule == "linear":
+        schedule = linear(sam.rho_min, sam.rho, epochs)
+    else:
+        schedule = constant(sam.rho)
+    return lambda epoch: schedule(epoch - first)
+
+
+def _scaling(config: ConfigDict, epochs: int | None, published: int | None) -> tuple[int, Callable[[int], int]]:
+    """Epochs of a span, and what makes a milestone of the published number of epochs one of it."""
+    epochs = config.training.epochs if epochs is None else epochs
+    published = published or config.training.published_epochs
+    return epochs, lambda epoch: round(epoch * epochs / published)
 
 
 def _fill(config: ConfigDict, defaults: ConfigDict, prefix: str = "") -> None:
     for name, value in config.items():
         path = f"{prefix}{name}"
-        if path in ("by_dataset", "published"):
+        if path in ("by_dataset", "published", "stage"):
             continue
         if isinstance(value, ConfigDict):
             _fill(value, defaults, f"{path}.")
@@ -149,7 +295,7 @@ def _fill(config: ConfigDict, defaults: ConfigDict, prefix: str = "") -> None:
                 ) from None
 
 
-def _check_choice(config: ConfigDict, path: str, known: Collection[str]) -> None:
+def _check_choice(config: ConfigDict, path: str, known: Collection[str], where: str = "") -> None:
     value = get(config, path)
     if value not in known:
-        raise unknown(f"config.{path} is", value, known)
+        raise unknown(f"{where}config.{path} is", value, known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -63,7 +64,12 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 def create_state(
-    model: nn.Module, optimizer: optax.GradientTransformation, image_shape: tuple[int, ...], seed: int, variables: Any = None
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    image_shape: tuple[int, ...],
+    seed: int,
+    variables: Any = None,
+    trained: Callable[[Any], Any] = lambda params: params,
 ) -> TrainState:
     """A fresh state; the network starts from `variables` if given, else from the seed.
 
@@ -73,11 +79,11 @@ def create_state(
       image_shape: (H, W, C).
       seed: of initial weights, order and augmentation.
       variables: {"params", "batch_stats"} to start from.
+      trained: the part of the parameters that the optimiser sees.
     """
     init_key, run_key = jax.random.split(jax.random.key(seed))
     if variables is None:
-        images = jnp.zeros((1, *image_shape))
-        variables = jax.jit(lambda key: model.init(key, images))(init_key)
+        variables = initial_variables(model, image_shape, init_key)
     return TrainState(
         step=_zero(),
         epoch=_zero(),
@@ -85,9 +91,14 @@ def create_state(
         key=run_key,
         params=variables["params"],
         batch_stats=variables["batch_stats"],
-        opt_state=optimizer.init(variables["params"]),
+        opt_state=optimizer.init(trained(variables["params"])),
         running=Running.zeros(),
     )
+
+
+def initial_variables(model: nn.Module, image_shape: tuple[int, ...], key: jax.Array) -> dict[str, Any]:
+    """A network's random start."""
+    return jax.jit(lambda key: model.init(key, jnp.zeros((1, *image_shape))))(key)
 
 
 def _zero() -> jax.Array:

@@ -7,23 +7,27 @@ learning rate, radius or the start of re-weighting compiles nothing anew.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from ltjax import augment, losses, metrics
 from ltjax.optim import ascend
 from ltjax.training.state import Running, TrainState
 
+ROTATIONS = 4
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Recipe:
-    """What is fixed for a run.
+    """What is fixed while a stage lasts.
 
     Attributes:
       model: Flax Linen module.
@@ -32,7 +36,14 @@ class Recipe:
       order: (key, labels, epoch) -> indices of the epoch.
       mean, std: normalisation a channel.
       padding, flip: of the random crop and flip; 0 is off.
-      mixup_alpha: 0 is off.
+      policy: (key, uint8 images) -> uint8 images, after crop and flip; None is off.
+      cutout: side of the square set to the mean colour; 0 is off.
+      resolution: pixels that images are resized to; 0 is their own.
+      mix: (key, images, labels) -> augment.Mixed; None is off.
+      branch_loss: (branch logits, labels) -> scalar, of a network with branches (ResLT); None for the others.
+      target: "class", or "rotation": four turned copies of each image, labelled by their quarter turns.
+      trainable: regular expression of the parameters that train, matched at the start of names such as linear/kernel; "" is all.
+      frozen_statistics: the network runs in evaluation mode, so BatchNorm statistics stay.
       sam, adaptive: whether and which form.
       both_update_stats: whether SAM's second pass updates BatchNorm's running statistics too.
       batch_sharding: of a batch over devices; None on one device.
@@ -46,7 +57,14 @@ class Recipe:
     std: Sequence[float]
     padding: int = 4
     flip: float = 0.5
-    mixup_alpha: float = 0.0
+    policy: Callable[[jax.Array, jax.Array], jax.Array] | None = None
+    cutout: int = 0
+    resolution: int = 0
+    mix: Callable[[jax.Array, jax.Array, jax.Array], augment.Mixed] | None = None
+    branch_loss: Callable[[jax.Array, jax.Array], jax.Array] | None = None
+    target: str = "class"
+    trainable: str = ""
+    frozen_statistics: bool = False
     sam: bool = False
     adaptive: bool = False
     both_update_stats: bool = True
@@ -61,6 +79,27 @@ class Settings(flax.struct.PyTreeNode):
     class_weights: jax.Array
 
 
+def split_parameters(params: Any, trainable: str) -> tuple[Any, Callable[[Any], Any]]:
+    """The parameters that train, and what puts them back among the frozen ones.
+
+    Gradients, SAM's norm, weight decay and momentum see the first alone.
+
+    Raises:
+      ValueError: an expression that matches no parameter.
+    """
+    if not trainable:
+        return params, lambda trained: trained
+    flat = flatten_dict(params)
+    trained: dict[tuple[str, ...], Any] = {}
+    frozen: dict[tuple[str, ...], Any] = {}
+    for path, value in flat.items():
+        (trained if re.match(trainable, "/".join(path)) else frozen)[path] = value
+    if not trained:
+        names = sorted({path[0] for path in flat})
+        raise ValueError(f"config.parameters.trainable {trainable!r} matches no parameter; they begin with {', '.join(names)}")
+    return unflatten_dict(trained), lambda trained: unflatten_dict({**frozen, **flatten_dict(trained)})
+
+
 def update(recipe: Recipe, state: TrainState, images: jax.Array, labels: jax.Array, settings: Settings) -> TrainState:
     """One step on a batch that is already augmented and normalised.
 
@@ -68,27 +107,25 @@ def update(recipe: Recipe, state: TrainState, images: jax.Array, labels: jax.Arr
       images: floating point [B, H, W, C].
       labels: class ids [B].
     """
-    images, labels_b, lam = _mixed(recipe, state, images, labels)
+    keys = _step_keys(state)
+    mixed = recipe.mix(keys.mix, images, labels) if recipe.mix else None
+    images = mixed.images if mixed else images
+    trained, whole = split_parameters(state.params, recipe.trainable)
 
-    def gradients(params, batch_stats):
-        def batch_loss(params):
-            variables = {"params": params, "batch_stats": batch_stats}
-            logits, updated = recipe.model.apply(variables, images, train=True, mutable=["batch_stats"])
-            loss = losses.weighted_mean(recipe.loss(logits, labels), labels, settings.class_weights)
-            if labels_b is not None:
-                loss_b = losses.weighted_mean(recipe.loss(logits, labels_b), labels_b, settings.class_weights)
-                loss = losses.mixup(loss, loss_b, lam)
-            return loss, (logits, updated["batch_stats"])
+    def gradients(trained, batch_stats):
+        def batch_loss(trained):
+            outputs, updated = _forward(recipe, whole(trained), batch_stats, images, keys.dropout)
+            return _loss(recipe, outputs, labels, mixed, settings.class_weights), (outputs, updated)
 
-        (loss, (logits, batch_stats)), grads = jax.value_and_grad(batch_loss, has_aux=True)(params)
-        return grads, batch_stats, loss, logits
+        (loss, (outputs, batch_stats)), grads = jax.value_and_grad(batch_loss, has_aux=True)(trained)
+        return grads, batch_stats, loss, outputs if recipe.branch_loss is None else jnp.sum(outputs, axis=0)
 
-    grads, batch_stats, loss, logits = gradients(state.params, state.batch_stats)
+    grads, batch_stats, loss, logits = gradients(trained, state.batch_stats)
     if recipe.sam:
-        perturbed = ascend(state.params, grads, settings.rho, recipe.adaptive)
+        perturbed = ascend(trained, grads, settings.rho, recipe.adaptive)
         grads, second_stats, _, _ = gradients(perturbed, batch_stats)
         batch_stats = second_stats if recipe.both_update_stats else batch_stats
-    updates, opt_state = recipe.optimizer(settings.learning_rate).update(grads, state.opt_state, state.params)
+    updates, opt_state = recipe.optimizer(settings.learning_rate).update(grads, state.opt_state, trained)
     running = state.running
     unseen = running.first_bad_step < 0
     running = Running(
@@ -100,7 +137,7 @@ def update(recipe: Recipe, state: TrainState, images: jax.Array, labels: jax.Arr
     return state.replace(
         step=state.step + 1,
         position=state.position + 1,
-        params=optax.apply_updates(state.params, updates),
+        params=whole(optax.apply_updates(trained, updates)),
         batch_stats=batch_stats,
         opt_state=opt_state,
         running=running,
@@ -110,9 +147,16 @@ def update(recipe: Recipe, state: TrainState, images: jax.Array, labels: jax.Arr
 def train_step(recipe: Recipe, state: TrainState, images: jax.Array, labels: jax.Array, settings: Settings) -> TrainState:
     """One step on raw images uint8 [B, H, W, C]: augmentation, normalisation, `update`."""
     images, labels = _sharded(recipe, images, labels)
-    crop_key, _ = _step_keys(state)
-    images = augment.random_crop_flip(crop_key, images, padding=recipe.padding, flip_probability=recipe.flip)
-    return update(recipe, state, augment.normalize(images, recipe.mean, recipe.std), labels, settings)
+    keys = _step_keys(state)
+    images = augment.random_crop_flip(keys.crop, images, padding=recipe.padding, flip_probability=recipe.flip)
+    policy_key, cutout_key = jax.random.split(keys.policy)
+    if recipe.policy:
+        images = recipe.policy(policy_key, images)
+    images = augment.normalize(images, recipe.mean, recipe.std)
+    if recipe.cutout:
+        images = augment.random_cutout(cutout_key, images, recipe.cutout)
+    images, labels = _targets(recipe, images, labels)
+    return update(recipe, state, images, labels, settings)
 
 
 def train_steps(
@@ -172,7 +216,8 @@ class EvaluationSums(flax.struct.PyTreeNode):
 def evaluate_batch(recipe: Recipe, variables: Any, sums: EvaluationSums, images: jax.Array, labels: jax.Array) -> EvaluationSums:
     """Adds a batch: raw images uint8 [B, H, W, C], labels [B], -1 where the batch is padded."""
     images, labels = _sharded(recipe, images, labels)
-    logits: jax.Array = recipe.model.apply(variables, augment.normalize(images, recipe.mean, recipe.std), train=False)  # type: ignore[assignment]
+    images, labels = _targets(recipe, augment.normalize(images, recipe.mean, recipe.std), labels)
+    logits: jax.Array = recipe.model.apply(variables, images, train=False)  # type: ignore[assignment]
     num_classes = logits.shape[-1]
     loss = recipe.loss(logits, jnp.maximum(labels, 0))
     return EvaluationSums(
@@ -191,11 +236,52 @@ def evaluate_all(recipe: Recipe, variables: Any, sums: EvaluationSums, images: j
     return jax.lax.scan(body, sums, (images, labels))[0]
 
 
-def _step_keys(state: TrainState) -> tuple[jax.Array, jax.Array]:
-    """Keys of this step's augmentation and mixing; the other half of the split gives the epochs' orders."""
+class _StepKeys(NamedTuple):
+    crop: jax.Array
+    mix: jax.Array
+    policy: jax.Array
+    dropout: jax.Array
+
+
+def _step_keys(state: TrainState) -> _StepKeys:
+    """Keys of what is random in this step; the other half of the split gives the epochs' orders."""
     _, step_key = jax.random.split(state.key)
-    crop_key, mix_key = jax.random.split(jax.random.fold_in(step_key, state.step))
-    return crop_key, mix_key
+    return _StepKeys(*jax.random.split(jax.random.fold_in(step_key, state.step), 4))
+
+
+def _forward(recipe: Recipe, params: Any, batch_stats: Any, images: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:
+    """Logits, or branch logits, in training mode (evaluation mode with frozen statistics), and the statistics after it."""
+    variables = {"params": params, "batch_stats": batch_stats}
+    options: dict[str, Any] = {} if recipe.branch_loss is None else {"branches": True}
+    if recipe.frozen_statistics:
+        return recipe.model.apply(variables, images, train=False, **options), batch_stats  # type: ignore[return-value]
+    outputs, updated = recipe.model.apply(variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": key}, **options)
+    return outputs, updated["batch_stats"]
+
+
+def _loss(recipe: Recipe, outputs: jax.Array, labels: jax.Array, mixed: augment.Mixed | None, class_weights: jax.Array) -> jax.Array:
+    """The batch's loss, of mixed images against both labels."""
+
+    def against(labels, share=None):
+        if recipe.branch_loss is not None:
+            return recipe.branch_loss(outputs, labels)
+        values = recipe.loss(outputs, labels)
+        return losses.weighted_mean(values if share is None else share * values, labels, class_weights)
+
+    if mixed is None:
+        return against(labels)
+    partners = labels[mixed.partner]
+    if mixed.lam.ndim:  # an example's own: inside the mean
+        return against(labels, mixed.lam) + against(partners, 1.0 - mixed.lam)
+    return losses.mixup(against(labels), against(partners), mixed.lam)
+
+
+def _targets(recipe: Recipe, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Normalised images at the network's resolution with the labels it learns; -1 stays -1."""
+    if recipe.target == "rotation":
+        images = augment.rotations(images).reshape(-1, *images.shape[1:])
+        labels = jnp.where(labels[:, None] < 0, -1, jnp.arange(ROTATIONS, dtype=labels.dtype)).reshape(-1)
+    return augment.resize(images, recipe.resolution) if recipe.resolution else images, labels
 
 
 def _sharded(recipe: Recipe, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -203,10 +289,3 @@ def _sharded(recipe: Recipe, images: jax.Array, labels: jax.Array) -> tuple[jax.
     if recipe.batch_sharding is None or labels.shape[0] % recipe.batch_sharding.num_devices:
         return images, labels
     return jax.lax.with_sharding_constraint((images, labels), recipe.batch_sharding)
-
-
-def _mixed(recipe: Recipe, state: TrainState, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, Any, Any]:
-    if not recipe.mixup_alpha:
-        return images, None, None
-    images, partner, lam = augment.mixup(_step_keys(state)[1], images, recipe.mixup_alpha)
-    return images, labels[partner], lam
