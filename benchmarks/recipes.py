@@ -33,8 +33,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/recipes"))
     parser.add_argument("--out", type=Path, default=Path("docs/results/recipes"))
     parser.add_argument("--minutes", type=float, default=0, help="start no further run after this long; 0 is no limit")
-    parser.add_argument("flags", nargs="*", help="for every run, behind --")
-    options = parser.parse_args()
+    arguments, flags = split_flags(sys.argv[1:])
+    options = parser.parse_args(arguments)
     began = time.monotonic()
     for name in options.data.split(","):
         workdirs = []
@@ -44,12 +44,18 @@ def main() -> None:
                 if options.minutes and time.monotonic() - began > 60 * options.minutes:
                     continue
                 workdir = options.work / f"{recipe}-{name}-seed{seed}"
-                train(recipe, name, seed, workdir, options.flags)
+                train(recipe, name, seed, workdir, flags)
                 workdirs.append(workdir)
         if workdirs:
             summaries = report.write(workdirs, options.out / name)
             print(markdown(json.loads((options.out / name / "summary.json").read_text())))
             print(f"{name}: {sum(len(summary.runs) for summary in summaries)} runs in {(time.monotonic() - began) / 60:.1f} minutes so far")
+
+
+def split_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The script's own arguments, and those behind --, which go to every run."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return arguments[:end], arguments[end + 1 :]
 
 
 def train(recipe: str, name: str, seed: int, workdir: Path, flags: list[str]) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.recipes import pair, train
+from benchmarks.recipes import pair, split_flags, train
 from ltjax import report
 
 
@@ -104,8 +104,8 @@ def main() -> None:
     parser.add_argument("--rows", default="", help="only rows whose name contains one of these, by commas")
     parser.add_argument("--work", type=Path, default=Path("runs/systems"))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("flags", nargs="*", help="for every run, behind --")
-    options = parser.parse_args()
+    arguments, given = split_flags(sys.argv[1:])
+    options = parser.parse_args(arguments)
     system = SYSTEMS[options.system]
     wanted = options.rows.split(",")
     rows = [row for row in system["rows"] if any(part in row.name for part in wanted)]
@@ -114,7 +114,7 @@ def main() -> None:
     for seed in range(options.seeds):  # all rows once before any a second time
         for row in rows:
             workdir = options.work / f"{options.system}-{folder(row.name)}-seed{seed}"
-            flags = [*options.flags, *row.flags, f"--config.training.epochs={max(1, round(epochs * row.share))}"]
+            flags = [*given, *row.flags, f"--config.training.epochs={max(1, round(epochs * row.share))}"]
             if row.start:
                 flags.append(f"--config.init_from={options.work / f'{options.system}-{folder(row.start)}-seed{seed}'}")
             train(row.recipe, options.data, seed, workdir, flags)
