@@ -141,6 +141,77 @@ class ResNet(nn.Module):
         return self.linear(x.mean(dim=(2, 3)))
 
 
+# ---- ResNet-18 with the small stem, ResLT ----
+
+
+class ProjectionBlock(nn.Module):
+    def __init__(self, in_planes, planes, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_planes, planes, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or in_planes != planes:
+            self.shortcut = nn.Sequential(nn.Conv2d(in_planes, planes, 1, stride, bias=False), nn.BatchNorm2d(planes))
+
+    def forward(self, x):
+        return F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))) + self.shortcut(x))
+
+
+class ResNet18(nn.Module):
+    def __init__(self, num_classes=10, width=64, normalized=False):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        planes = [width, width, 2 * width, 4 * width, 8 * width]
+        for stage in range(1, 5):
+            first = ProjectionBlock(planes[stage - 1], planes[stage], 1 if stage == 1 else 2)
+            setattr(self, f"layer{stage}", nn.Sequential(first, ProjectionBlock(planes[stage], planes[stage], 1)))
+        self.linear = NormedLinear(8 * width, num_classes) if normalized else nn.Linear(8 * width, num_classes)
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.linear(x.mean(dim=(2, 3)))
+
+
+class ResLT(nn.Module):
+    """Gives (head, medium, tail) logits. With grouped=True a 1x1 convolution in three groups stands for the three BatchNorms."""
+
+    def __init__(self, blocks, num_classes, width=16, grouped=False):
+        super().__init__()
+        last = 3 * width if grouped else 4 * width
+        self.model = nn.Module()
+        self.model.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
+        self.model.bn1 = nn.BatchNorm2d(width)
+        self.model.layer1 = ResNet._stage(blocks, width, width, 1)
+        self.model.layer2 = ResNet._stage(blocks, width, 2 * width, 2)
+        self.model.layer3 = ResNet._stage(blocks, 2 * width, last, 2)
+        if grouped:
+            self.branches = nn.Conv2d(last, last, 1, groups=3)
+        else:
+            self.BNH, self.BNM, self.BNT = (nn.BatchNorm2d(last) for _ in range(3))
+        self.linear = nn.Linear(last // 3 if grouped else last, num_classes)
+        self.grouped = grouped
+
+    def forward(self, x):
+        m = self.model
+        x = m.layer3(m.layer2(m.layer1(F.relu(m.bn1(m.conv1(x))))))
+        maps = self.branches(x).chunk(3, dim=1) if self.grouped else (self.BNH(x), self.BNM(x), self.BNT(x))
+        return tuple(self.linear(map_.mean(dim=(2, 3))) for map_ in maps)
+
+
+def reslt(branches, labels, *, starts, beta):
+    """The authors' program without its + 1e-7 inside the logarithm: branch k learns from the classes starts[k] and above."""
+    terms, count = 0.0, 0.0
+    for logits, start in zip(branches, starts, strict=True):
+        member = (labels >= start).to(logits.dtype)
+        terms = terms + (member * F.cross_entropy(logits, labels, reduction="none")).sum()
+        count = count + member.sum()
+    return beta * terms / count + (1 - beta) * F.cross_entropy(sum(branches), labels)
+
+
 # ---- SAM around any torch optimiser ----
 
 

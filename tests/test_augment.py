@@ -43,11 +43,84 @@ def test_normalize_maps_the_mean_to_zero_and_one_std_to_one():
     np.testing.assert_allclose(augment.normalize(pixels, (0.4, 0.4), (0.2, 0.2)), [[0.0, 1.0]], atol=1e-6)
 
 
-def test_mixup_mixes_each_image_with_its_partner():
+def test_rotations_are_four_counter_clockwise_turns():
+    turned = np.asarray(augment.rotations(jnp.asarray(IMAGES)))
+    for k in range(4):
+        np.testing.assert_array_equal(turned[:, k], np.rot90(IMAGES, k, axes=(1, 2)))
+    own = np.arange(64) % 4
+    np.testing.assert_array_equal(augment.rotate90(jnp.asarray(IMAGES), jnp.asarray(own)), turned[np.arange(64), own])
+    with pytest.raises(ValueError, match="images are 8x6; expected square ones"):
+        augment.rotations(jnp.zeros((1, 8, 6, 3)))
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_cutout_clears_a_square_cut_off_at_the_border(size):
+    centers = np.stack([np.arange(64) // 8, np.arange(64) % 8], axis=1)
+    out = np.asarray(augment.cutout(jnp.asarray(IMAGES), jnp.asarray(centers), size))
+    for image, cut, (row, column) in zip(IMAGES, out, centers, strict=True):
+        expected = image.copy()
+        top, left = row - size // 2, column - size // 2
+        expected[max(top, 0) : max(top + size, 0), max(left, 0) : max(left + size, 0)] = 0
+        np.testing.assert_array_equal(cut, expected)
+
+
+def test_random_cutout_has_its_own_place_in_each_image():
+    same = jnp.broadcast_to(IMAGES[0], IMAGES.shape)
+    out = np.asarray(augment.random_cutout(jax.random.key(0), same, 4))
+    assert len(np.unique(out.reshape(64, -1), axis=0)) > 20
+
+
+def test_resize_to_the_same_size_changes_nothing_and_keeps_a_constant():
     images = jnp.asarray(IMAGES, jnp.float32)
-    mixed, partner, lam = augment.mixup(jax.random.key(0), images, 1.0)
-    assert 0 <= lam <= 1
-    np.testing.assert_array_equal(np.sort(partner), np.arange(64))
-    np.testing.assert_allclose(mixed, lam * images + (1 - lam) * images[partner], rtol=1e-6)
+    assert augment.resize(images, 8) is images
+    np.testing.assert_allclose(augment.resize(jnp.full((1, 8, 8, 3), 7.0), 20), 7.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("mix", [augment.mixup, augment.cutmix])
+def test_mixing_gives_each_image_its_share_and_a_partner(mix):
+    images = jnp.asarray(IMAGES, jnp.float32)
+    for seed in range(20):
+        mixed, partner, lam = mix(jax.random.key(seed), images, 1.0)
+        assert 0 <= lam <= 1
+        np.testing.assert_array_equal(np.sort(partner), np.arange(64))
+        if mix is augment.mixup:
+            np.testing.assert_allclose(mixed, lam * images + (1 - lam) * images[partner], rtol=1e-6)
+        else:  # every pixel is the image's or the partner's, the same place in all images, lam the share of its own
+            own, other = (np.asarray(mixed == source).all(axis=3) for source in (images, images[partner]))
+            assert (own | other).all()
+            moving = np.asarray(partner) != np.arange(64)
+            assert lam == pytest.approx(float((~(other & ~own))[moving].all(axis=0).mean()), abs=1e-6)
     with pytest.raises(ValueError, match="mixup alpha is 0"):
-        augment.mixup(jax.random.key(0), images, 0)
+        mix(jax.random.key(0), images, 0)
+
+
+def test_cutmix_rectangles_have_the_drawn_area_on_average():
+    """For alpha = 1 a side is sqrt(u), u uniform, of which the border leaves s - s^2/4 on average: an area of 1/2 - 1/5 + 1/48."""
+    images = jnp.zeros((2, 32, 32, 1))
+    shares = jax.vmap(lambda key: augment.cutmix(key, images, 1.0).lam)(jax.random.split(jax.random.key(0), 2000))
+    # 2,000 draws are within 0.02; sides are cut to whole even pixels of 32, which costs up to another 0.03.
+    assert 0.0 <= float(shares.mean()) - (1 - (1 / 2 - 1 / 5 + 1 / 48)) + 0.02 < 0.07
+
+
+def test_remix_gives_the_label_to_the_rarer_class_as_its_equation_says():
+    counts = np.array([100, 40, 30, 1])
+    labels = jnp.arange(64) % 4
+    images = jnp.asarray(IMAGES, jnp.float32)
+    seen = set()
+    for seed in range(30):
+        mixed, partner, lam = augment.remix(jax.random.key(seed), images, labels, counts, kappa=3.0, tau=0.5)
+        plain, _, share = augment.mixup(jax.random.key(seed), images)
+        np.testing.assert_array_equal(mixed, plain)
+        ratio = counts[np.asarray(labels)] / counts[np.asarray(labels[partner])]
+        expected = np.full(64, float(share))
+        expected[(ratio >= 3) & (share < 0.5)] = 0.0
+        expected[(ratio <= 1 / 3) & (1 - share < 0.5)] = 1.0
+        np.testing.assert_allclose(lam, expected, rtol=1e-6)
+        seen |= set(np.unique(np.asarray(lam)).tolist()) & {0.0, 1.0}
+    assert seen == {0.0, 1.0}
+
+
+def test_remix_with_tau_0_is_mixup():
+    images = jnp.asarray(IMAGES, jnp.float32)
+    lam = augment.remix(jax.random.key(0), images, jnp.arange(64) % 4, [100, 40, 30, 1], tau=0.0).lam
+    np.testing.assert_allclose(lam, float(augment.mixup(jax.random.key(0), images).lam), rtol=1e-6)
