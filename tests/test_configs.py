@@ -17,7 +17,11 @@ def load(name):
 def test_the_recipes_are_all_there():
     assert set(NAMES) == {
         *("ldam_drw_sam", "ce", "ce_drw", "ldam_drw", "vs_drw", "focal", "balanced_softmax", "logit_adjusted"),
-        *("class_balanced", "resample", "ce_sam", "ce_drw_sam", "vs_drw_sam", "quickstart"),
+        *("class_balanced", "resample", "ce_sam", "ce_drw_sam", "vs_drw_sam", "quickstart", "crt"),
+        *("expert", "rotnet", "hybrid", "pro"),
+        *("reslt", "reslt_f002", "reslt_f010", "reslt_b", "reslt_b_f002", "reslt_b_f010"),
+        *("efficientnet", "efficientnet_reweight", "decoupled", "decoupled_balanced_softmax", "decoupled_focal"),
+        *("decoupled_class_balanced", "decoupled_class_balanced_focal"),
     }
 
 
@@ -108,3 +112,25 @@ def test_a_data_set_without_a_value_says_which_field_to_give():
     config.data.name = "digits"
     with pytest.raises(ValueError, match=r"config\.augment\.flip has no value.*give --config\.augment\.flip="):
         settings.resolve(config)
+
+
+def test_reslt_has_the_published_weights_and_masks():
+    found = {}
+    for name in ("reslt", "reslt_f002", "reslt_f010", "reslt_b", "reslt_b_f010"):
+        for data in ("cifar10", "cifar100"):
+            config = load(name)
+            config.data.name = data
+            loss = settings.resolve(config).loss.reslt
+            found[name, data] = (loss.beta, loss.medium_from, loss.tail_from)
+    assert found["reslt", "cifar10"] == (0.998, 2, 4)
+    assert found["reslt", "cifar100"] == (0.995, 35, 70)
+    assert found["reslt_f002", "cifar10"] == (0.998, 2, 4)
+    assert found["reslt_f002", "cifar100"] == (0.99, 35, 70)
+    assert found["reslt_f010", "cifar10"] == (0.96, 2, 4)
+    assert found["reslt_f010", "cifar100"] == (0.72, 35, 70)
+    assert found["reslt_b", "cifar10"] == found["reslt_b_f010", "cifar10"] == (0.95, 3, 6)
+
+
+def test_system_a_has_its_6350_images():
+    resolved = settings.resolve(load("expert"))
+    assert resolved.data.majority_count + 9 * resolved.data.minority_count == 6350

@@ -140,6 +140,9 @@ def stages(config: ConfigDict) -> list[Stage]:
     names = tuple(config.stages)
     if not names:
         return [Stage("", config, 0, total, published, frozenset())]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"config.stages names {name!r} twice; give each stage a name of its own")
     made, before, first = [], 0, 0
     for k, name in enumerate(names):
         stated = config.stage[name]
@@ -170,7 +173,7 @@ def _stage_epochs(config: ConfigDict, name: str) -> int:
 
 def _override(config: Any, name: str, value: Any, path: str) -> None:
     if name not in config:
-        raise unknown(f"{path} is no field:", name, config)
+        raise unknown(f"{path.rpartition('.')[0]} has no field", name, config)
     if isinstance(value, ConfigDict) and isinstance(config[name], ConfigDict):
         for below in value:
             _override(config[name], below, value[below], f"{path}.{below}")

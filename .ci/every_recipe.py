@@ -1,0 +1,85 @@
+"""Every recipe end to end on a thinned copy of real CIFAR-10: trained for an epoch a stage, evaluated, reported.
+
+  python .ci/every_recipe.py DIR_WITH_cifar-10-batches-py WORK
+
+Networks, losses, samplers and stages are the recipes' own; images are few (40 a class, 4 in the rarest) and EfficientNet sees 64 pixels.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import pickle
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from ltjax import report  # noqa: E402
+from ltjax.data import load  # noqa: E402
+from ltjax.training import loop, settings  # noqa: E402
+
+TRAIN, TEST = 40, 10
+
+
+def main() -> None:
+    source, work = Path(sys.argv[1]), Path(sys.argv[2])
+    only = set(sys.argv[3:])
+    folder = thinned(source, work / "cifar-10-batches-py")
+    jax.config.update("jax_compilation_cache_dir", str(work / "compiled"))
+    names = sorted(path.stem for path in (ROOT / "configs").glob("[a-z]*.py") if path.stem != "base")
+    for name in names:
+        if only and name not in only:
+            continue
+        began = time.monotonic()
+        config = importlib.import_module(f"configs.{name}").get_config()
+        if config.data.name == "cifar10":
+            config.data.dir = str(folder.parent)
+            config.data.factor = 0.1
+            config.data.majority_count, config.data.minority_count = TRAIN, 20
+        config.training.epochs = max(1, len(config.stages))
+        config.training.batch_size = 64
+        config.evaluation.batch_size = 50
+        if config.data.resolution:
+            config.data.resolution = 64
+        config.logging.tensorboard = False
+        resolved = settings.resolve(config)
+        result = loop.train(resolved, work / name)
+        again = loop.evaluate(resolved, work / name)
+        assert math.isfinite(result["last"]["train_loss"]), result
+        assert again["confusion"] == result["confusion"], name
+        rows = [json.loads(line) for line in (work / name / "metrics.jsonl").read_text().splitlines()]
+        assert [row.get("stage") for row in rows] == (list(config.stages) or [None]), rows
+        report.write([work / name], work / name)
+        print(f"-- {name}: {time.monotonic() - began:.0f} s", flush=True)
+
+
+def thinned(source: Path, folder: Path) -> Path:
+    """Real images in the archive's own layout, a few a class."""
+    whole = load("cifar10", str(source), download=False)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def some(images, labels, count):
+        chosen = np.concatenate([np.flatnonzero(labels == c)[:count] for c in range(10)])
+        data = images[chosen].transpose(0, 3, 1, 2).reshape(len(chosen), 3072)
+        return {b"data": np.ascontiguousarray(data), b"labels": labels[chosen].tolist()}
+
+    train, test = some(whole.train_images, whole.train_labels, TRAIN), some(whole.test_images, whole.test_labels, TEST)
+    parts = np.array_split(np.arange(10 * TRAIN), 5)
+    for k, part in enumerate(parts):
+        batch = {b"data": train[b"data"][part], b"labels": [train[b"labels"][i] for i in part]}
+        (folder / f"data_batch_{k + 1}").write_bytes(pickle.dumps(batch, protocol=2))
+    (folder / "test_batch").write_bytes(pickle.dumps(test, protocol=2))
+    names = {b"label_names": [name.encode() for name in whole.class_names]}
+    (folder / "batches.meta").write_bytes(pickle.dumps(names, protocol=2))
+    return folder
+
+
+if __name__ == "__main__":
+    main()
