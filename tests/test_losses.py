@@ -184,3 +184,51 @@ def test_weighted_mean_ignores_classes_of_weight_zero_and_scale_of_the_weights()
 def test_mixup_loss_is_linear_in_lam():
     a, b = jnp.array([1.0, 2.0]), jnp.array([3.0, 6.0])
     np.testing.assert_allclose(losses.mixup(a, b, 0.25), [2.5, 5.0])
+
+
+MASKS = np.arange(6)[None] >= np.array([0, 2, 4])[:, None]
+
+
+def test_reslt_without_branch_part_is_cross_entropy_of_the_sum():
+    logits, labels = np.random.default_rng(0).normal(size=(3, 8, 6)), np.arange(8) % 6
+    expected = jnp.mean(losses.cross_entropy(logits.sum(axis=0), labels))
+    np.testing.assert_allclose(losses.reslt(logits, labels, branch_masks=MASKS, beta=0.0), expected, rtol=1e-6)
+
+
+def test_reslt_head_examples_teach_the_head_branch_alone():
+    logits, labels = jnp.asarray(np.random.default_rng(0).normal(size=(3, 8, 6))), np.zeros(8, int)
+    grads = jax.grad(lambda z: losses.reslt(z, labels, branch_masks=MASKS, beta=1.0))(logits)
+    assert grads[0].any()
+    assert not grads[1:].any()
+
+
+def test_reslt_label_smoothing_reaches_both_parts():
+    logits, labels = np.random.default_rng(0).normal(size=(3, 8, 6)), np.arange(8) % 6
+    everywhere = np.ones((3, 6), bool)
+    smooth = losses.cross_entropy(logits, np.tile(labels, (3, 1)), label_smoothing=0.1).mean()
+    fused = losses.cross_entropy(logits.sum(axis=0), labels, label_smoothing=0.1).mean()
+    ours = losses.reslt(logits, labels, branch_masks=everywhere, beta=0.7, label_smoothing=0.1)
+    np.testing.assert_allclose(ours, 0.7 * smooth + 0.3 * fused, rtol=1e-6)
+
+
+def test_reslt_batch_without_any_masked_example_has_no_branch_part():
+    logits = np.random.default_rng(0).normal(size=(3, 8, 6))
+    value = losses.reslt(logits, np.zeros(8, int), branch_masks=np.zeros((3, 6), bool), beta=0.9)
+    np.testing.assert_allclose(value, 0.1 * losses.cross_entropy(logits.sum(axis=0), np.zeros(8, int)).mean(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"branch_logits": np.zeros((2, 8, 6))}, r"branch_logits are \[2, 8, 6\].*expected \[3, B, C\]"),
+        ({"labels": np.zeros(7, int)}, "expected .3, B, C. and class ids .B."),
+        ({"labels": np.zeros(8)}, "labels float"),
+        ({"labels": np.full(8, 6)}, "label 6 is outside 0..5"),
+        ({"branch_masks": np.ones((3, 5))}, r"branch_masks are \[3, 5\]; expected \[3, 6\]"),
+        ({"beta": 1.5}, "beta is 1.5"),
+    ],
+)
+def test_reslt_refuses_what_does_not_fit(change, told):
+    arguments = {"branch_logits": np.zeros((3, 8, 6)), "labels": np.zeros(8, int), "branch_masks": MASKS, "beta": 0.9} | change
+    with pytest.raises(ValueError, match=told):
+        losses.reslt(arguments.pop("branch_logits"), arguments.pop("labels"), **arguments)

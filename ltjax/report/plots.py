@@ -15,21 +15,28 @@ from ltjax.report.runs import Summary
 
 
 def curves(summaries: Sequence[Summary]) -> Figure:
-    """Loss and accuracy by epoch: a line a seed, a colour a group; test solid, training dotted."""
+    """Loss and accuracy by epoch: a line a seed, a colour a group; test solid, training dotted, rotation accuracy dash-dotted."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     for k, summary in enumerate(summaries):
         colour = f"C{k % 10}"
         for number, run in enumerate(summary.runs):
             tested = [row for row in run.rows if "test_accuracy" in row]
-            epochs, test_epochs = ([row["epoch"] + 1 for row in rows] for rows in (run.rows, tested))
+            turned = [row for row in run.rows if "rotation_accuracy" in row]
+            learned = [row for row in run.rows if row not in turned]
+            epochs, test_epochs, turned_epochs, learned_epochs = (
+                [row["epoch"] + 1 for row in rows] for rows in (run.rows, tested, turned, learned)
+            )
             label = _label(summary) if number == 0 else None
-            style = {"color": colour, "linewidth": 1.2}
+            style = {"color": colour, "linewidth": 1.2, "marker": "." if len(run.rows) <= 12 else ""}
             left.plot(epochs, [row["train_loss"] for row in run.rows], linestyle=":", **style)
             left.plot(test_epochs, [row["test_loss"] for row in tested], label=label, **style)
-            right.plot(epochs, [100 * row["train_accuracy"] for row in run.rows], linestyle=":", **style)
+            right.plot(learned_epochs, [100 * row["train_accuracy"] for row in learned], linestyle=":", **style)
+            right.plot(turned_epochs, [100 * row["rotation_accuracy"] for row in turned], linestyle="-.", **style)
             right.plot(test_epochs, [100 * row["test_accuracy"] for row in tested], label=label, **style)
     left.set(xlabel="epoch", ylabel="loss", title="loss: test solid, training dotted")
-    right.set(xlabel="epoch", ylabel="accuracy, %", title="accuracy: test solid, training dotted")
+    rotation = any("rotation_accuracy" in row for summary in summaries for run in summary.runs for row in run.rows)
+    title = "accuracy: test solid, training dotted" + (", of rotations dash-dotted" if rotation else "")
+    right.set(xlabel="epoch", ylabel="accuracy, %", title=title)
     for axes in (left, right):
         axes.grid(alpha=0.25)
     right.legend(frameon=False, fontsize=8)

@@ -72,7 +72,8 @@ class Checkpoints:
         A damaged one is reported through `warn`, moved to WORKDIR/damaged/, and the one before it is used.
 
         Args:
-          like: a state of the same structure, or a function that makes it for a stage.
+          like: a state of the same structure (its values do not matter: jax.ShapeDtypeStruct with a sharding will do), or a function
+            that makes one for a stage.
 
         Raises:
           ValueError: there are checkpoints and none of them can be used.
@@ -111,13 +112,13 @@ class Checkpoints:
         record = self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
         stage = record.get("stage", 0)
         like = like(stage) if callable(like) else like
-        template = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(lambda: _plain(like)))
+        template = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(_plain, like))
         arrays = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template)))["state"]
         if jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), arrays) != jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), template):
             raise ValueError("its arrays have other shapes than this config's network")
         if _digest(arrays) != record["digest"]:
             raise ValueError("its bytes do not match their checksum")
-        state = jax.tree.map(lambda leaf, value: jax.device_put(value, leaf.sharding), _plain(like), arrays)
+        state = jax.tree.map(lambda leaf, value: jax.device_put(value, leaf.sharding), like, arrays)
         return Restored(state.replace(key=jax.random.wrap_key_data(state.key)), record["best"], stage)
 
 

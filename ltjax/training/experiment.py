@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -76,13 +77,21 @@ class Experiment:
             class_weights=reweighting.WEIGHTS[config.reweighting.name](counts, **options),
         )
 
-    def create_state(self, stage: int | None = None) -> TrainState:
-        """A fresh state on the devices, in the structure of a stage (by default the first epoch's); from `config.init_from` if given."""
-        recipe = self.recipes[self.stage_at(0) if stage is None else stage]
+    def create_state(self) -> TrainState:
+        """A fresh state on the devices, of the first epoch's stage; from `config.init_from` if given."""
+        recipe = self.recipes[self.stage_at(0)]
         variables = load_variables(self.config, recipe.model, self.image_shape) if self.config.init_from else None
+        return jax.device_put(self._state(recipe, variables), devices.replicated(self.devices))
+
+    def state_like(self, stage: int) -> TrainState:
+        """Shapes, types and places of a stage's state, to restore into; computes nothing and reads no file."""
+        shapes = jax.eval_shape(lambda: self._state(self.recipes[stage], None))
+        place = devices.replicated(self.devices)
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes)
+
+    def _state(self, recipe: Recipe, variables: Any) -> TrainState:
         optimizer, trained = recipe.optimizer(jnp.zeros([])), partial(trained_parameters, recipe.trainable)
-        state = create_state(recipe.model, optimizer, self.image_shape, self.config.seed, variables, trained)
-        return jax.device_put(state, devices.replicated(self.devices))
+        return create_state(recipe.model, optimizer, self.image_shape, self.config.seed, variables, trained)
 
     def enter(self, state: TrainState, before: int, stage: int) -> TrainState:
         """The state at the start of a stage, from its end of the one before.

@@ -72,7 +72,9 @@ def run_variables(workdir: Path) -> dict:
         stage = stages[number]
         model = create_model(stage.config, num_outputs(stage.config, len(record["class_names"])))
         trained = partial(trained_parameters, stage.config.parameters.trainable)
-        return create_state(model, make_optimizer(stage.config)(jnp.zeros([])), shape, 0, trained=trained)
+        shapes = jax.eval_shape(lambda: create_state(model, make_optimizer(stage.config)(jnp.zeros([])), shape, 0, trained=trained))
+        place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes)
 
     if not (workdir / "checkpoints").is_dir():
         raise FileNotFoundError(f"{workdir} holds no checkpoints; train it first")

@@ -61,7 +61,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     notes: list[str] = []
     checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, best=config.checkpoint.best, warn=notes.append)
     try:
-        restored = checkpoints.restore(experiment.create_state)
+        restored = checkpoints.restore(experiment.state_like)
         if restored is None:
             state, best, stage = experiment.create_state(), None, experiment.stage_at(0)
         else:
@@ -92,7 +92,7 @@ def evaluate(config: ConfigDict, workdir: Path | None) -> dict[str, Any]:
         if workdir is None or not (workdir / "checkpoints").is_dir():
             raise FileNotFoundError(f"nothing to evaluate: {workdir} holds no checkpoints; give --workdir=RUN or --config.init_from=FILE")
         checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, best=config.checkpoint.best)
-        restored = checkpoints.restore(experiment.create_state)
+        restored = checkpoints.restore(experiment.state_like)
         checkpoints.close()
         if restored is None:
             raise FileNotFoundError(
@@ -167,7 +167,7 @@ class _Run:
         settings = self.experiment.settings(epoch)
         while position < self.experiment.steps_per_epoch:
             state, position = self.programs.advance(state, position, settings, self.stage)
-            display.at(epoch, position, "training")
+            display.at(epoch, position, " ".join(["training", self.experiment.stages[self.stage].name]))
             if self.programs.steps_per_call:
                 self._check_finite(state, epoch)
                 if received and position < self.experiment.steps_per_epoch:
