@@ -1,0 +1,156 @@
+"""Products of curvature matrices with vectors, of one loss and of the mean loss over a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def hvp(loss_fn: Callable[[Any], jax.Array], params: Any, vector: Any) -> Any:
+    """Hessian-vector product, forward over reverse: the directional derivative of the gradient.
+
+    Args:
+      loss_fn: params -> scalar.
+      params: pytree.
+      vector: pytree like params.
+
+    Returns:
+      H v, like params.
+
+    Source: Pearlmutter, Neural Computation 1994.
+    """
+    return jax.jvp(jax.grad(loss_fn), (params,), (vector,))[1]
+
+
+def gauss_newton_product(
+    outputs_fn: Callable[[Any], jax.Array], loss_of_outputs: Callable[[jax.Array], jax.Array], params: Any, vector: Any
+) -> Any:
+    """Generalised Gauss-Newton product J^T H_out J v: the Hessian without the curvature of the network itself.
+
+    Args:
+      outputs_fn: params -> outputs (logits).
+      loss_of_outputs: outputs -> scalar, convex for a positive semi-definite result.
+      params, vector: pytrees of one structure.
+
+    Source: Schraudolph, Neural Computation 2002; Martens, JMLR 2020, arXiv:1412.1193, section 8.
+    """
+    outputs, tangent = jax.jvp(outputs_fn, (params,), (vector,))
+    curved = jax.jvp(jax.grad(loss_of_outputs), (outputs,), (tangent,))[1]
+    (product,) = jax.vjp(outputs_fn, params)[1](curved)
+    return product
+
+
+class DatasetOperator:
+    """v -> H v for the mean of a loss over all examples, batch by batch in one batch's memory.
+
+    The last short batch is padded and its padding weighted 0, so any batch size gives the same operator. On an accelerator the batches are
+    one scan; on a CPU a loop on the host, since XLA runs convolutions inside a loop there on one slow thread.
+
+    Example:
+        matvec = DatasetOperator(losses_fn, params, (images, labels), batch_size=512)
+        nodes, weights = spectral_density(matvec, params, key)
+
+    Attributes:
+      loss: mean loss over the examples (computed when first asked for).
+      traceable: whether a call may stand inside another compiled loop.
+    """
+
+    def __init__(
+        self,
+        losses_fn: Callable[[Any, Any], jax.Array],
+        params: Any,
+        examples: Any,
+        batch_size: int,
+        *,
+        weights: np.ndarray | None = None,
+        product: Callable[[Callable[[Any], jax.Array], Any, Any], Any] = hvp,
+        sharding: jax.sharding.Sharding | None = None,
+        scan: bool | None = None,
+    ) -> None:
+        """Splits the examples.
+
+        Args:
+          losses_fn: (params, batch of examples) -> per-example losses [B].
+          params: where the operator is taken.
+          examples: pytree of arrays [N, ...].
+          batch_size: examples in one product.
+          weights: of the examples, [N], for a weighted mean; None is all 1.
+          product: `hvp`, or another (loss_fn, params, vector) -> pytree.
+          sharding: of a batch over devices along its first axis; batch_size must divide over them.
+          scan: the batches as one compiled loop; None chooses by the device.
+
+        Raises:
+          ValueError: no examples, weights of another length, or parameters that are not finite.
+        """
+        sizes = {len(leaf) for leaf in jax.tree.leaves(examples)}
+        if len(sizes) != 1 or not min(sizes):
+            raise ValueError(f"examples have {sorted(sizes) or 'no'} entries; expected arrays of one length above 0")
+        (size,) = sizes
+        if weights is not None and np.shape(weights) != (size,):
+            raise ValueError(f"weights have shape {np.shape(weights)}; expected [{size}], one an example")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+            if not np.isfinite(np.asarray(leaf)).all():
+                raise ValueError(f"parameter {jax.tree_util.keystr(path)} holds values that are not finite; the run diverged")
+        batch_size = min(batch_size, size) if sharding is None else batch_size
+        shares = np.ones(size) if weights is None else np.asarray(weights, float)
+        self._params = params
+        place = (lambda x: jax.device_put(x, sharding)) if sharding is not None else jnp.asarray
+        self.traceable = jax.default_backend() != "cpu" if scan is None else scan
+        shares = shares / shares.sum()
+        split = [_batches(leaf, batch_size) for leaf in (*jax.tree.leaves(examples), shares.astype(jnp.result_type(float)))]
+        structure = jax.tree.structure(examples)
+
+        def mean_loss(params, batch, share):
+            return jnp.sum(losses_fn(params, batch) * share)
+
+        def one(vector, batch, share):
+            return product(lambda params: mean_loss(params, batch, share), params, vector)
+
+        self._losses = jax.jit(lambda batch, share: mean_loss(params, batch, share))
+        if self.traceable:
+            stacked = [jnp.asarray(leaf) for leaf in split]
+
+            def product_of_all(vector):
+                def body(total, leaves):
+                    if sharding is not None:
+                        leaves = [jax.lax.with_sharding_constraint(leaf, sharding) for leaf in leaves]
+                    batch = jax.tree.unflatten(structure, leaves[:-1])
+                    return jax.tree.map(jnp.add, total, one(vector, batch, leaves[-1])), None
+
+                return jax.lax.scan(body, jax.tree.map(jnp.zeros_like, vector), stacked)[0]
+
+            self._apply: Callable[[Any], Any] = jax.jit(product_of_all)
+            self._parts = [(jax.tree.unflatten(structure, list(leaves[:-1])), leaves[-1]) for leaves in zip(*stacked, strict=True)]
+        else:
+            placed = [[place(leaf) for leaf in leaves] for leaves in zip(*split, strict=True)]
+            self._parts = [(jax.tree.unflatten(structure, leaves[:-1]), leaves[-1]) for leaves in placed]
+            step = jax.jit(lambda total, vector, batch, share: jax.tree.map(jnp.add, total, one(vector, batch, share)))
+
+            def by_batch(vector):
+                total = jax.tree.map(jnp.zeros_like, vector)
+                for batch, share in self._parts:
+                    total = step(total, vector, batch, share)
+                return total
+
+            self._apply = by_batch
+
+    def __call__(self, vector: Any) -> Any:
+        """H v, like params."""
+        return self._apply(vector)
+
+    @property
+    def loss(self) -> float:
+        return float(sum(self._losses(batch, share) for batch, share in self._parts))
+
+
+def _batches(leaf: Any, size: int) -> np.ndarray:
+    """[K, size, ...], the end filled with copies of the first entry for examples and zeros for shares."""
+    leaf = np.asarray(leaf)
+    missing = -len(leaf) % size
+    shares = leaf.ndim == 1 and np.issubdtype(leaf.dtype, np.floating)
+    filler = np.zeros(missing, leaf.dtype) if shares else leaf[:1].repeat(missing, 0)
+    return np.concatenate([leaf, filler]).reshape(-1, size, *leaf.shape[1:])

@@ -1,0 +1,230 @@
+"""What Lanczos and random probes tell of a symmetric operator: eigenvalues, spectral density, trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from ltjax.hessian.lanczos import Runner, Tridiagonal
+
+Matvec = Callable[[Any], Any]
+
+
+class Eigenpairs(NamedTuple):
+    """Eigenvalues with their vectors and how well they satisfy A v = lambda v.
+
+    Attributes:
+      values: [k].
+      vectors: list of k pytrees of length 1.
+      residuals: |A v - lambda v|, [k], by Lanczos's own bound.
+      steps: products used.
+    """
+
+    values: np.ndarray
+    vectors: list[Any]
+    residuals: np.ndarray
+    steps: int
+
+
+class Estimate(NamedTuple):
+    """A random estimate, its standard error (nan from a single probe), and the products used."""
+
+    value: float
+    standard_error: float
+    products: int
+
+
+def top_eigenvalues(
+    matvec: Matvec, example: Any, key: jax.Array, k: int = 1, *, num_steps: int = 100, tolerance: float = 1e-3
+) -> Eigenpairs:
+    """The k largest eigenvalues (not largest in magnitude), descending.
+
+    Args:
+      matvec: symmetric operator on pytrees.
+      example: pytree of its structure; the values do not matter.
+      key: of the start vector.
+      k: how many.
+      num_steps: Lanczos steps at most; cut to the number of entries.
+      tolerance: stops once each residual is below this share of the largest |eigenvalue| found.
+
+    Raises:
+      ValueError: k below 1 or above the number of entries or steps.
+
+    Source: Golub and Van Loan, section 10.1; the residual of a Ritz pair is |beta_m s_m|.
+    """
+    return _extreme(matvec, example, key, k, num_steps, tolerance, largest=True)
+
+
+def bottom_eigenvalues(
+    matvec: Matvec, example: Any, key: jax.Array, k: int = 1, *, num_steps: int = 100, tolerance: float = 1e-3
+) -> Eigenpairs:
+    """The k smallest eigenvalues, ascending; see `top_eigenvalues`."""
+    return _extreme(matvec, example, key, k, num_steps, tolerance, largest=False)
+
+
+def spectral_density(
+    matvec: Matvec, example: Any, key: jax.Array, num_steps: int = 100, num_probes: int = 1, *, together: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Stochastic Lanczos quadrature: nodes and weights whose sums estimate (1 / n) trace f(A).
+
+    Args:
+      matvec, example: as `top_eigenvalues`.
+      key: of the Rademacher probes.
+      num_steps: Lanczos steps m a probe.
+      num_probes: P.
+      together: all probes as one batch (vmap), for a traceable matvec; keeps P bases of m vectors in memory.
+
+    Returns:
+      nodes [P, m] and weights [P, m]; the weights of each probe sum to 1.
+
+    Source: Ubaru, Chen and Saad, SIAM J. Matrix Anal. Appl. 2017, algorithm 1; Ghorbani et al., ICML 2019, arXiv:1901.10159.
+    """
+    run = Runner(matvec, example, num_steps)
+    probes = [_rademacher(jax.random.fold_in(key, k), example) for k in range(num_probes)]
+    if together and run.compiled:
+        pairs = list(zip(*run.together(jnp.stack([ravel_pytree(probe)[0] for probe in probes])), strict=True))
+    else:
+        pairs = [(each.alphas, each.betas) for each in map(run, probes)]
+    solved = [np.linalg.eigh(_matrix(alphas, betas)) for alphas, betas in pairs]
+    return np.asarray([values for values, _ in solved]), np.asarray([np.square(vectors[0]) for _, vectors in solved])
+
+
+def grid(nodes: np.ndarray, num_points: int = 10_000, margin: float = 0.01) -> np.ndarray:
+    """The published grid: from the smallest node to the largest with a margin on both sides, [num_points]."""
+    return np.linspace(np.min(nodes) - margin, np.max(nodes) + margin, num_points)
+
+
+def density(nodes: np.ndarray, weights: np.ndarray, points: np.ndarray, variance: float | None = None) -> np.ndarray:
+    """Spectral density on a grid: the nodes widened to Gaussians, mean over probes.
+
+    Args:
+      nodes, weights: of `spectral_density`, [P, m].
+      points: grid [G].
+      variance: of the Gaussians; None is the published 1e-5 * max(1, largest - smallest node).
+
+    Returns:
+      [G]; integrates to 1 over the real line.
+
+    Source: Ghorbani et al., ICML 2019, section 2; width as in the PyHessian program.
+    """
+    nodes, weights, points = np.atleast_2d(nodes), np.atleast_2d(weights), np.asarray(points, float)
+    width = 1e-5 * max(1.0, float(nodes.max() - nodes.min())) if variance is None else variance
+    total = np.zeros_like(points)
+    for node, weight in zip(nodes.ravel(), weights.ravel(), strict=True):
+        total += weight * np.exp(-np.square(points - node) / (2 * width))
+    return total / (len(nodes) * np.sqrt(2 * np.pi * width))
+
+
+def moments(nodes: np.ndarray, weights: np.ndarray, order: int) -> float:
+    """(1 / n) trace(A^order), by the quadrature; order 0 is 1."""
+    return float(np.mean(np.sum(np.atleast_2d(weights) * np.atleast_2d(nodes) ** order, axis=1)))
+
+
+def trace(matvec: Matvec, example: Any, key: jax.Array, num_probes: int = 100, *, tolerance: float = 0.0) -> Estimate:
+    """Hutchinson's estimate of the trace with Rademacher probes; exact from one probe for a diagonal operator.
+
+    Args:
+      matvec, example: as `top_eigenvalues`.
+      key: of the probes.
+      num_probes: at most.
+      tolerance: stops once the mean changes by less than this share from one probe to the next; 0 uses all.
+
+    Source: Hutchinson, Communications in Statistics 1990; the stopping rule is PyHessian's.
+    """
+    values: list[float] = []
+    for k in range(num_probes):
+        probe = _rademacher(jax.random.fold_in(key, k), example)
+        values.append(_dot(probe, matvec(probe)))
+        if k and tolerance and abs(np.mean(values) - np.mean(values[:-1])) < tolerance * (abs(np.mean(values)) + 1e-30):
+            break
+    return _estimate(np.asarray(values), len(values))
+
+
+def trace_hutchpp(matvec: Matvec, example: Any, key: jax.Array, num_products: int = 99) -> Estimate:
+    """Hutch++: the trace on a sketched dominant subspace exactly, Hutchinson on the rest.
+
+    Args:
+      matvec, example: as `top_eigenvalues`.
+      key: of the probes.
+      num_products: a third each for the sketch, its trace, and the rest; at least 6.
+
+    Raises:
+      ValueError: num_products below 6.
+
+    Source: Meyer et al., SOSA 2021, arXiv:2010.09649, algorithm 1.
+    """
+    if num_products < 6:
+        raise ValueError(f"num_products is {num_products}; expected at least 6")
+    third = num_products // 3
+    _, unravel = ravel_pytree(example)
+    sketch_key, rest_key = jax.random.split(key)
+    probes = [_rademacher(jax.random.fold_in(sketch_key, k), example) for k in range(third)]
+    images = np.stack([_flat(matvec(probe)) for probe in probes], axis=1)
+    left, sizes, _ = np.linalg.svd(images, full_matrices=False)
+    span = left[:, sizes > sizes[0] * 1e-7] if sizes[0] > 0 else left[:, :0]
+    dtype = ravel_pytree(example)[0].dtype
+
+    def product(vector: np.ndarray) -> np.ndarray:
+        return _flat(matvec(unravel(jnp.asarray(vector, dtype))))
+
+    exact = sum(float(column @ product(column)) for column in span.T)
+    rest = []
+    for k in range(third):
+        probe = _flat(_rademacher(jax.random.fold_in(rest_key, k), example))
+        probe = probe - span @ (span.T @ probe)
+        rest.append(float(probe @ product(probe)))
+    estimate = _estimate(np.asarray(rest), third + span.shape[1] + third)
+    return estimate._replace(value=estimate.value + exact)
+
+
+def _extreme(matvec: Matvec, example: Any, key: jax.Array, k: int, num_steps: int, tolerance: float, *, largest: bool) -> Eigenpairs:
+    flat, unravel = ravel_pytree(example)
+    steps = min(num_steps, flat.shape[0])
+    if not 1 <= k <= steps:
+        raise ValueError(f"k is {k}; expected 1 to {steps} (num_steps {num_steps}, {flat.shape[0]} entries)")
+
+    def pairs(run: Tridiagonal) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        values, vectors = np.linalg.eigh(_matrix(run.alphas, run.betas))
+        order = np.argsort(-values if largest else values)[:k]
+        return values[order], vectors[:, order], np.abs(float(run.residual) * vectors[-1, order])
+
+    def enough(run: Tridiagonal) -> bool:
+        values, _, residuals = pairs(run)
+        scale = np.abs(np.linalg.eigvalsh(_matrix(run.alphas, run.betas))).max()
+        # A vanished residual alone says nothing about eigenvalues outside the subspace: then go on to the next block.
+        return len(values) == k and float(run.residual) > 0 and bool((residuals <= tolerance * scale).all())
+
+    start = unravel(jax.random.normal(key, flat.shape, flat.dtype))
+    run = Runner(matvec, example, steps)(start, enough if tolerance else None)
+    values, vectors, residuals = pairs(run)
+    basis = np.asarray(run.basis)
+    ritz = [unravel(jnp.asarray(vectors[:, i] @ basis, flat.dtype)) for i in range(k)]
+    return Eigenpairs(values, ritz, residuals, len(run.alphas))
+
+
+def _matrix(alphas: Any, betas: Any) -> np.ndarray:
+    alphas, betas = np.asarray(alphas, np.float64), np.asarray(betas, np.float64)
+    return np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1)
+
+
+def _rademacher(key: jax.Array, example: Any) -> Any:
+    flat, unravel = ravel_pytree(example)
+    return unravel(jax.random.rademacher(key, flat.shape, flat.dtype))
+
+
+def _flat(tree: Any) -> np.ndarray:
+    return np.asarray(ravel_pytree(tree)[0], np.float64)
+
+
+def _dot(a: Any, b: Any) -> float:
+    return float(_flat(a) @ _flat(b))
+
+
+def _estimate(values: np.ndarray, products: int) -> Estimate:
+    error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+    return Estimate(float(values.mean()), error, products)
