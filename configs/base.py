@@ -153,6 +153,18 @@ def get_config() -> ConfigDict:
     config.logging.wandb = False  # needs the wandb package
     config.logging.wandb_project = "ltjax"
 
+    config.hessian = ConfigDict()  # of --mode=hessian
+    config.hessian.images = "train"  # train, test; without augmentation
+    config.hessian.loss = "cross_entropy"  # cross_entropy (of the logits as they are), run (the run's own, with its last class weights)
+    config.hessian.classes = ()  # class ids; () is all
+    config.hessian.whole = True  # all images together too
+    config.hessian.max_images = 0  # of a class, a seeded choice; 0 is all
+    config.hessian.batch_size = 128  # images in one product's memory
+    config.hessian.num_steps = 100  # Lanczos steps
+    config.hessian.num_probes = 1  # of the density
+    config.hessian.trace_probes = 100  # at most
+    config.hessian.tolerance = 1e-3  # relative; ends the trace's probes
+
     config.published = ConfigDict()  # the source's figure in %, its best epoch where it says so; shown beside ours
     config.published.cifar10 = placeholder(float)
     config.published.cifar100 = placeholder(float)

@@ -15,7 +15,7 @@ from ml_collections import config_flags
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe: a Python file with get_config(); --config.FIELD=VALUE overrides.")
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; runs/NAME-DATA-seedN by default. Several for a report: A,B,C.")
-_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate", "report"], "What to do.")
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate", "hessian", "report"], "What to do.")
 _OUTPUT = flags.DEFINE_string("output", "", "Report's folder; the work directory (one run) or ./report (several) by default.")
 
 
@@ -41,7 +41,7 @@ def _main(argv: Sequence[str]) -> None:
     from ltjax.training.loop import Diverged, Stopped
 
     try:
-        {"train": _train, "evaluate": _evaluate, "report": _report}[_MODE.value]()
+        {"train": _train, "evaluate": _evaluate, "hessian": _hessian, "report": _report}[_MODE.value]()
     except KeyboardInterrupt:
         _fail("interrupted; the same command continues from the last checkpoint, if there is one", status=130)
     except Stopped as stopped:
@@ -72,6 +72,16 @@ def _evaluate() -> None:
     config = _config()
     default = f"runs/{config.name}-{config.data.name}-seed{config.seed}"
     report.print_evaluation(config, evaluate(config, Path(_WORKDIR.value or default)))
+
+
+def _hessian() -> None:
+    from ltjax import report
+    from ltjax.training.curvature import analyse
+
+    config = _config()
+    workdir = Path(_WORKDIR.value or f"runs/{config.name}-{config.data.name}-seed{config.seed}")
+    analyse(config, workdir, lambda line: print(line, flush=True))
+    report.write_spectra([workdir], workdir)
 
 
 def _report() -> None:

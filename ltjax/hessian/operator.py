@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -97,6 +98,11 @@ class DatasetOperator:
                 raise ValueError(f"parameter {jax.tree_util.keystr(path)} holds values that are not finite; the run diverged")
         batch_size = min(batch_size, size) if sharding is None else batch_size
         shares = np.ones(size) if weights is None else np.asarray(weights, float)
+        everywhere = None
+        if isinstance(sharding, jax.sharding.NamedSharding):
+            everywhere = jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
+            params = jax.device_put(params, everywhere)
+        self._everywhere = everywhere
         self._params = params
         place = (lambda x: jax.device_put(x, sharding)) if sharding is not None else jnp.asarray
         self.traceable = jax.default_backend() != "cpu" if scan is None else scan
@@ -104,13 +110,7 @@ class DatasetOperator:
         split = [_batches(leaf, batch_size) for leaf in (*jax.tree.leaves(examples), shares.astype(jnp.result_type(float)))]
         structure = jax.tree.structure(examples)
 
-        def mean_loss(params, batch, share):
-            return jnp.sum(losses_fn(params, batch) * share)
-
-        def one(vector, batch, share):
-            return product(lambda params: mean_loss(params, batch, share), params, vector)
-
-        self._losses = jax.jit(lambda batch, share: mean_loss(params, batch, share))
+        one, step, self._losses = _programs(losses_fn, product)
         if self.traceable:
             stacked = [jnp.asarray(leaf) for leaf in split]
 
@@ -119,7 +119,7 @@ class DatasetOperator:
                     if sharding is not None:
                         leaves = [jax.lax.with_sharding_constraint(leaf, sharding) for leaf in leaves]
                     batch = jax.tree.unflatten(structure, leaves[:-1])
-                    return jax.tree.map(jnp.add, total, one(vector, batch, leaves[-1])), None
+                    return jax.tree.map(jnp.add, total, one(params, vector, batch, leaves[-1])), None
 
                 return jax.lax.scan(body, jax.tree.map(jnp.zeros_like, vector), stacked)[0]
 
@@ -128,23 +128,44 @@ class DatasetOperator:
         else:
             placed = [[place(leaf) for leaf in leaves] for leaves in zip(*split, strict=True)]
             self._parts = [(jax.tree.unflatten(structure, leaves[:-1]), leaves[-1]) for leaves in placed]
-            step = jax.jit(lambda total, vector, batch, share: jax.tree.map(jnp.add, total, one(vector, batch, share)))
 
             def by_batch(vector):
                 total = jax.tree.map(jnp.zeros_like, vector)
                 for batch, share in self._parts:
-                    total = step(total, vector, batch, share)
+                    total = step(total, params, vector, batch, share)
                 return total
 
             self._apply = by_batch
 
     def __call__(self, vector: Any) -> Any:
         """H v, like params."""
-        return self._apply(vector)
+        if self._everywhere is None:
+            return self._apply(vector)
+        # The devices' copies for the product; what goes on with the result stays where the vector was.
+        product = self._apply(jax.device_put(vector, self._everywhere))
+        return jax.tree.map(lambda leaf, like: jax.device_put(leaf, like.sharding), product, vector)
 
     @property
     def loss(self) -> float:
-        return float(sum(self._losses(batch, share) for batch, share in self._parts))
+        return float(sum(self._losses(self._params, batch, share) for batch, share in self._parts))
+
+
+@lru_cache(maxsize=8)
+def _programs(losses_fn: Callable[[Any, Any], jax.Array], product: Callable) -> tuple[Callable, Callable, Callable]:
+    """Product of one batch; the same added to a total, compiled; the batch's loss, compiled. Kept, so that operators of one loss on
+    other examples (each class in turn) compile nothing anew where the batches have the same shape.
+    """
+
+    def mean_loss(params, batch, share):
+        return jnp.sum(losses_fn(params, batch) * share)
+
+    def one(params, vector, batch, share):
+        return product(lambda at: mean_loss(at, batch, share), params, vector)
+
+    def added(total, params, vector, batch, share):
+        return jax.tree.map(jnp.add, total, one(params, vector, batch, share))
+
+    return one, jax.jit(added, donate_argnums=0), jax.jit(mean_loss)
 
 
 def _batches(leaf: Any, size: int) -> np.ndarray:

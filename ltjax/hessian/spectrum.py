@@ -31,6 +31,23 @@ class Eigenpairs(NamedTuple):
     steps: int
 
 
+class Spectrum(NamedTuple):
+    """The quadrature of `spectral_density` and the extreme eigenvalues of the same Lanczos runs.
+
+    Attributes:
+      nodes, weights: [P, m].
+      largest, smallest: extreme nodes over the probes; inside the true range, by at most about their residuals.
+      largest_residual, smallest_residual: |A v - lambda v| of these.
+    """
+
+    nodes: np.ndarray
+    weights: np.ndarray
+    largest: float
+    largest_residual: float
+    smallest: float
+    smallest_residual: float
+
+
 class Estimate(NamedTuple):
     """A random estimate, its standard error (nan from a single probe), and the products used."""
 
@@ -92,6 +109,21 @@ def spectral_density(
         pairs = [(each.alphas, each.betas) for each in map(run, probes)]
     solved = [np.linalg.eigh(_matrix(alphas, betas)) for alphas, betas in pairs]
     return np.asarray([values for values, _ in solved]), np.asarray([np.square(vectors[0]) for _, vectors in solved])
+
+
+def spectrum_of(matvec: Matvec, example: Any, key: jax.Array, num_steps: int = 100, num_probes: int = 1) -> Spectrum:
+    """`spectral_density` with the extreme eigenvalues that its Lanczos runs give without further products."""
+    run = Runner(matvec, example, num_steps)
+    nodes, weights, ends = [], [], []
+    for k in range(num_probes):
+        each = run(_rademacher(jax.random.fold_in(key, k), example))
+        values, vectors = np.linalg.eigh(_matrix(each.alphas, each.betas))
+        residuals = np.abs(float(each.residual) * vectors[-1])
+        nodes.append(values)
+        weights.append(np.square(vectors[0]))
+        ends.append((values[-1], residuals[-1], values[0], residuals[0]))
+    largest, smallest = max(ends, key=lambda end: end[0]), min(ends, key=lambda end: end[2])
+    return Spectrum(np.asarray(nodes), np.asarray(weights), float(largest[0]), float(largest[1]), float(smallest[2]), float(smallest[3]))
 
 
 def grid(nodes: np.ndarray, num_points: int = 10_000, margin: float = 0.01) -> np.ndarray:

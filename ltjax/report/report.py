@@ -23,13 +23,14 @@ from ltjax.training.workdir import write_atomically
 def write(workdirs: Sequence[Path], output: Path, console: Console | None = None, titles: Sequence[str] = ()) -> list[Summary]:
     """Reports on runs side by side; runs that differ in the seed alone stand in one row, mean +- standard deviation.
 
-    Writes report.html (self-contained), curves.png, per_class.png, confusion.png (confusion_K.png for several groups) and
-    summary.json into `output`, and prints the table. `titles` names the runs' rows; those of one title stand in one.
+    Writes report.html (self-contained), curves.png, per_class.png, confusion.png (confusion_K.png for several groups),
+    hessian.png where --mode=hessian was run, and summary.json into `output`, and prints the table. `titles` names the runs'
+    rows; those of one title stand in one.
 
     Raises:
       FileNotFoundError, ValueError: a folder without a run or with a damaged file; runs on different classes.
     """
-    from ltjax.report import plots
+    from ltjax.report import plots, spectra
 
     runs = [load_run(path) for path in workdirs]
     if len({tuple(run.record["class_names"]) for run in runs}) > 1:
@@ -37,6 +38,10 @@ def write(workdirs: Sequence[Path], output: Path, console: Console | None = None
     summaries = summarize(runs, titles)
     output.mkdir(parents=True, exist_ok=True)
     figures = {"curves": plots.curves(summaries), "per_class": plots.per_class(summaries)}
+    analysed = [spectra.load_analysis(run.path, f"{run.title}, seed {run.seed}") for run in runs]
+    if any(analysis is not None and any(row["class"] >= 0 for row in analysis.rows) for analysis in analysed):
+        counts = runs[0].record["data"]["class_counts"]
+        figures["hessian"] = spectra.overview([analysis for analysis in analysed if analysis is not None], counts)
     drawn = [summary for summary in summaries if any(run.confusion is not None for run in summary.runs)]
     for k, summary in enumerate(drawn):
         figures["confusion" if len(drawn) == 1 else f"confusion_{k + 1}"] = plots.confusion(summary)
@@ -54,6 +59,30 @@ def write(workdirs: Sequence[Path], output: Path, console: Console | None = None
         console.print(table)
     console.print(f"report: {output / 'report.html'}", markup=False, soft_wrap=True)
     return summaries
+
+
+def write_spectra(workdirs: Sequence[Path], output: Path, titles: Sequence[str] = (), console: Console | None = None) -> None:
+    """Pictures of the Hessian analyses in these folders over each other: hessian.png, and hessian_NAME.png of each class.
+
+    Raises:
+      FileNotFoundError: none of them has an analysis; ValueError: a damaged file.
+    """
+    from ltjax.report import plots, spectra
+
+    names = titles or [path.name for path in workdirs]
+    found = [spectra.load_analysis(path, title) for path, title in zip(workdirs, names, strict=True)]
+    analyses = [analysis for analysis in found if analysis is not None]
+    if not analyses:
+        raise FileNotFoundError(f"{workdirs[0]} holds no Hessian analysis; make one with --mode=hessian")
+    counts = analyses[0].record["class_counts"]
+    output.mkdir(parents=True, exist_ok=True)
+    figures = {f"hessian_{row['name']}": spectra.class_density(analyses, row["name"]) for row in analyses[0].rows}
+    if any(row["class"] >= 0 for row in analyses[0].rows):
+        figures["hessian"] = spectra.overview(analyses, counts)
+    for name, figure in figures.items():
+        figure.savefig(output / f"{name.replace('/', '_')}.png", dpi=110)
+        plots.plt.close(figure)
+    (console or _console()).print(f"spectra: {output / 'hessian.png'}", markup=False, soft_wrap=True)
 
 
 def print_evaluation(config: ConfigDict, result: Mapping[str, Any], console: Console | None = None) -> None:

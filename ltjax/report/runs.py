@@ -190,7 +190,9 @@ def _titles(firsts: list[Run]) -> list[str]:
 
 
 def _tells(name: str) -> bool:
-    return not name.startswith(("by_dataset.", "published.", "logging.", "checkpoint.", "evaluation.", "data.dir", "data.download"))
+    return not name.startswith(
+        ("by_dataset.", "published.", "logging.", "checkpoint.", "evaluation.", "hessian.", "data.dir", "data.download")
+    )
 
 
 def _mean_std(values: list[float]) -> tuple[float, float | None]:

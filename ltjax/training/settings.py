@@ -29,6 +29,8 @@ _CHOICES: dict[str, Collection[str]] = {
     "target": ("class", "rotation"),
     "augment.policy": ("none", *AUTOAUGMENT, "rand_augment"),
     "mixing.name": MIXES,
+    "hessian.images": ("train", "test"),
+    "hessian.loss": ("cross_entropy", "run"),
     "model.reslt.head": ("batch_norm", "grouped"),
     "model.efficientnet.numerics": ("tensorflow", "torch"),
     "optimizer.name": OPTIMIZERS,
@@ -63,6 +65,12 @@ _AT_LEAST: dict[str, float] = {
     "model.efficientnet.stochastic_depth": 0,
     "model.efficientnet.dropout": 0,
     "loss.reslt.beta": 0,
+    "hessian.max_images": 0,
+    "hessian.batch_size": 1,
+    "hessian.num_steps": 1,
+    "hessian.num_probes": 1,
+    "hessian.trace_probes": 1,
+    "hessian.tolerance": 0,
 }
 
 STAGE_SECTIONS = (

@@ -23,7 +23,17 @@ from ltjax.data import Dataset
 from ltjax.training.settings import flat
 
 # Fields that may change between a run and its continuation: they do not enter the numbers.
-_FREE = ("by_dataset.", "published.", "logging.", "checkpoint.", "evaluation.", "data.dir", "data.download", "training.cpu_devices")
+_FREE = (
+    "by_dataset.",
+    "published.",
+    "logging.",
+    "checkpoint.",
+    "evaluation.",
+    "hessian.",
+    "data.dir",
+    "data.download",
+    "training.cpu_devices",
+)
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml-collections")
 
 
