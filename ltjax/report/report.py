@@ -45,6 +45,9 @@ def write(workdirs: Sequence[Path], output: Path, console: Console | None = None
     drawn = [summary for summary in summaries if any(run.confusion is not None for run in summary.runs)]
     for k, summary in enumerate(drawn):
         figures["confusion" if len(drawn) == 1 else f"confusion_{k + 1}"] = plots.confusion(summary)
+    for stale in output.glob("confusion*.png"):  # of an earlier report with another number of groups
+        if stale.stem not in figures:
+            stale.unlink()
     pictures = {}
     for name, figure in figures.items():
         buffer = io.BytesIO()
