@@ -29,7 +29,7 @@ def parameters(workdir):
     config = load("quickstart")
     config.model.name, config.model.width, config.training.cpu_devices = "resnet8", 4, 1
     built = experiment.build(settings.resolve(config))
-    state, _ = Checkpoints(workdir).restore(built.create_state())
+    state = Checkpoints(workdir).restore(built.state_like).state
     return int(state.step), jax.tree.leaves(jax.device_get(state.params))
 
 
@@ -139,7 +139,7 @@ WRONG = [
     (["--config=configs/quickstart.py", "--config.seed=1.5"], "flag --config.seed=1.5: invalid literal for int()"),
     (["--config=configs/nothing.py"], "configs/nothing.py"),
     (["--conifg=configs/quickstart.py"], "Unknown command line flag 'conifg'. Did you mean: config"),
-    (["--config=configs/quickstart.py", "--mode=trian"], "value should be one of <train|evaluate|report>"),
+    (["--config=configs/quickstart.py", "--mode=trian"], "value should be one of <train|evaluate|hessian|report>"),
     ([], "--config is missing; for instance --config=configs/quickstart.py"),
     (["--config=configs/quickstart.py", "stray"], "unexpected argument 'stray'"),
     (["--mode=report"], "--mode=report needs --workdir=DIR"),

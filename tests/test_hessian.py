@@ -175,7 +175,7 @@ def network():
     """A ResNet-8 of width 2 (1,000 parameters) with BatchNorm in evaluation mode on 23 random images, and its dense Hessian."""
     with jax.enable_x64(True):
         model = models.create("resnet8", 3, width=2, param_dtype=jnp.float64)
-        images = jax.random.normal(jax.random.key(1), (23, 8, 8, 1), jnp.float64)
+        images = jax.random.normal(jax.random.key(1), (23, 4, 4, 1), jnp.float64)
         labels = jnp.arange(23) % 3
         variables = model.init(jax.random.key(0), images)
 

@@ -82,14 +82,24 @@ def test_an_epoch_in_any_number_of_calls_is_the_same_epoch(digits_config, steps_
     assert int(together.running.correct) == pytest.approx(int(one_by_one.running.correct), abs=2)
 
 
-ROTATION = {"stages": ("turned", "plain"), "stage": {"turned": {"epochs": 1, "target": "rotation"}, "plain": {"epochs": 1}}}
+ROTATION = {
+    "stages": ("turned", "plain"),
+    "stage": {"turned": {"epochs": 1, "target": "rotation"}, "plain": {"epochs": 1}},
+    "sam": {"enabled": False},
+}
+AUGMENTED = {
+    "sampler": {"name": "class_balanced"},
+    "augment": {"policy": "cifar10", "cutout": 3},
+    "mixing": {"name": "cutmix"},
+    "sam": {"enabled": False},
+}
 
 
 @pytest.mark.parametrize(
     "fields",
     [
         {"sampler": {"name": "shuffled"}},
-        {"sampler": {"name": "class_balanced"}, "augment": {"policy": "cifar10", "cutout": 3}, "mixing": {"name": "cutmix"}},
+        AUGMENTED,
         ROTATION,
     ],
     ids=["plain", "augmented and mixed", "rotation"],
