@@ -135,6 +135,7 @@ def test_rotation_is_learned_on_four_copies_and_reported_as_such(rotation_config
     rows = Workdir(tmp_path / "run").read_metrics()
     assert [row["stage"] for row in rows] == ["rotation", "rotation", "classes"]
     assert [set(row) >= {"rotation_accuracy", "rotation_loss"} for row in rows] == [True, True, False]
+    assert [row.get("target") for row in rows] == ["rotation", "rotation", None]
     assert ["test_accuracy" in row for row in rows] == [False, False, True]
     assert rows[1]["rotation_accuracy"] > 0.29  # chance is 0.25; 2,000 turned test images, standard deviation 0.01
     built, (state,) = run_epochs(rotation_config, range(1))

@@ -10,6 +10,7 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from ltjax.report.runs import Summary
 
@@ -22,7 +23,7 @@ def curves(summaries: Sequence[Summary]) -> Figure:
         for number, run in enumerate(summary.runs):
             tested = [row for row in run.rows if "test_accuracy" in row]
             turned = [row for row in run.rows if "rotation_accuracy" in row]
-            learned = [row for row in run.rows if row not in turned]
+            learned = [row for row in run.rows if "target" not in row]
             epochs, test_epochs, turned_epochs, learned_epochs = (
                 [row["epoch"] + 1 for row in rows] for rows in (run.rows, tested, turned, learned)
             )
@@ -61,7 +62,8 @@ def per_class(summaries: Sequence[Summary]) -> Figure:
     top.set(ylabel="test accuracy, %", ylim=(0, 100), title="per class, last epoch")
     top.legend(frameon=False, fontsize=8)
     bottom.bar(range(len(names)), counts, color="0.6")
-    bottom.set(yscale="log", ylabel="training images")
+    bottom.set(yscale="log", ylabel="training images", ylim=(0.5 * counts.min(), 2 * counts.max()))
+    bottom.yaxis.set_minor_formatter(NullFormatter())
     if many:
         bottom.set_xlabel("class")
     else:

@@ -16,6 +16,7 @@ from ltjax import hessian
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +94,7 @@ def overview(analyses: Sequence[Analysis], class_counts: Sequence[int]) -> Figur
     ratio.set_ylabel("smallest / largest")
     counts.bar(range(len(by_count)), [class_counts[row["class"]] for row in by_count], color="0.6")
     counts.set(yscale="log", ylabel="images")
+    counts.yaxis.set_minor_formatter(NullFormatter())
     if len(by_count) <= 20:
         counts.set_xticks(range(len(by_count)), [row["name"] for row in by_count], rotation=20, ha="right")
     for axes in (largest, ratio):

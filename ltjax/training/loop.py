@@ -184,7 +184,7 @@ class _Run:
         row: dict[str, Any] = {
             "epoch": epoch,
             "step": int(state.step),
-            **({"stage": self.experiment.stages[self.stage].name} if len(self.experiment.stages) > 1 else {}),
+            **self._where(),
             "learning_rate": self.experiment.learning_rate(epoch),
             "rho": self.experiment.rho(epoch),
             "train_loss": float(running.loss) / count,
@@ -212,6 +212,12 @@ class _Run:
         if last or due or (improved and self.config.checkpoint.best):
             self._save(state, row.get("test_accuracy"))
         return row, state
+
+    def _where(self) -> dict[str, str]:
+        """A row's stage, and its target where that is not the classes: its training accuracy is then another thing."""
+        stage = self.experiment.stages[self.stage]
+        where = {"stage": stage.name} if stage.name else {}
+        return where if stage.config.target == "class" else where | {"target": stage.config.target}
 
     def _tested(self, sums: EvaluationSums) -> dict[str, Any]:
         """Metrics of an evaluation, for the stage's target."""
