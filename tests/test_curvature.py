@@ -140,9 +140,13 @@ def test_bad_input_is_one_line(run, tmp_path):
 
     assert "holds no run; give --workdir=RUN" in analyse(tmp_path)
     assert "config.hessian.classes holds 10; expected classes in 0..9" in analyse(workdir, **{"hessian.classes": (10,)})
+    assert f"{workdir} holds another network than config.model and config.data describe" in analyse(workdir, **{"model.width": 4})
     assert "config.hessian.loss is 'ldam'; known: cross_entropy, run" in analyse(workdir, **{"hessian.loss": "ldam"})
     (tmp_path / "config.json").write_bytes((workdir / "config.json").read_bytes())
     assert "holds no checkpoints; train it first" in analyse(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    assert "config.json is damaged" in analyse(tmp_path)
+    (tmp_path / "config.json").unlink()
     with pytest.raises(FileNotFoundError, match="holds no Hessian analysis; make one with --mode=hessian"):
         report.write_spectra([tmp_path], tmp_path)
 

@@ -135,7 +135,7 @@ def contrast(images: jax.Array, factor: jax.Array) -> jax.Array:
     """Blends with the image's mean grey; factor [B], 1 changes nothing."""
     grey = _grey(images)
     size = grey.shape[1] * grey.shape[2]
-    # Rows first: a sum of 224 x 224 pixels times 2 still fits into 32 bits.
+    # Twice the sum of 224 x 224 pixels of 255 fits into 32 bits with room to spare.
     mean = (2 * jnp.sum(grey, axis=(1, 2), keepdims=True) + size) // (2 * size)
     return _blend(mean[..., None], images, factor)
 

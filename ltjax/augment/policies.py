@@ -61,7 +61,7 @@ class Policy:
     fill: int
 
     def __call__(self, key: jax.Array, images: jax.Array) -> jax.Array:
-        """Source of the draws: `key` alone; each image has its own."""
+        """Each image has its own draws, all from `key`."""
         batch, slots = images.shape[0], self.kind.shape[1]
         row_key, skip_key, sign_key = jax.random.split(key, 3)
         rows = jax.random.randint(row_key, (batch, slots if self.independent else 1), 0, len(self.kind))

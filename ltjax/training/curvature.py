@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from ltjax import augment, hessian, losses
 from ltjax.training.experiment import Experiment, build
-from ltjax.training.initial import load_variables, run_variables
+from ltjax.training.initial import check_shapes, load_variables, run_variables
 from ltjax.training.settings import flat
 from ltjax.training.workdir import write_atomically
 
@@ -94,6 +94,7 @@ def _variables(config: ConfigDict, workdir: Path, experiment: Experiment) -> Any
         workdir.mkdir(parents=True, exist_ok=True)
     elif (workdir / "config.json").is_file():
         variables = run_variables(workdir)
+        check_shapes(variables, config, experiment.recipe.model, experiment.image_shape, str(workdir))
     else:
         raise FileNotFoundError(f"nothing to analyse: {workdir} holds no run; give --workdir=RUN or --config.init_from=FILE")
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):

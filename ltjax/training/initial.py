@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from ltjax.training.checkpoint import Checkpoints
 from ltjax.training.recipe import create_model, make_optimizer, num_outputs
 from ltjax.training.state import TrainState, create_state, initial_variables
 from ltjax.training.step import split_parameters
+from ltjax.training.workdir import read_json
 
 
 def load_variables(config: ConfigDict, model: nn.Module, image_shape: tuple[int, ...]) -> dict:
@@ -45,24 +45,29 @@ def load_variables(config: ConfigDict, model: nn.Module, image_shape: tuple[int,
     if config.init_except:
         init_key, _ = jax.random.split(jax.random.key(config.seed))
         return taken_over(variables, initial_variables(model, image_shape, init_key), config.init_except, "init_except")
+    check_shapes(variables, config, model, image_shape, f"config.init_from: {source}")
+    return variables
+
+
+def check_shapes(variables: dict, config: ConfigDict, model: nn.Module, image_shape: tuple[int, ...], source: str) -> None:
+    """Raises ValueError, naming the source, if the variables are another network's than the config's."""
     expected = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, *image_shape))))
     if jax.tree.map(jnp.shape, variables) != jax.tree.map(jnp.shape, expected):
         linear = {name: jnp.shape(value) for name, value in variables["params"]["linear"].items()}
         raise ValueError(
-            f"config.init_from: {source} holds another network than config.model and config.data describe"
+            f"{source} holds another network than config.model and config.data describe"
             f" (its classifier: {linear}; config.model.classifier={config.model.classifier!r});"
-            " --config.init_except=linear takes all but the classifier"
+            " --config.init_except=linear takes all but the classifier of init_from"
         )
-    return variables
 
 
 def run_variables(workdir: Path) -> dict:
-    """The variables in the newest checkpoint of another run, whatever its data.
+    """The variables in the newest checkpoint of another run, whatever its data. A damaged one is reported, and the one before it used.
 
     Raises:
       FileNotFoundError: no checkpoint there; ValueError: none that can be read.
     """
-    record = json.loads((workdir / "config.json").read_text())
+    record = read_json(workdir / "config.json")
     config = ConfigDict(unflatten_dict({tuple(name.split(".")): _hashable(value) for name, value in record["config"].items()}))
     config.stage = config.get("stage", ConfigDict())
     stages = settings.stages(config)
@@ -78,7 +83,7 @@ def run_variables(workdir: Path) -> dict:
 
     if not (workdir / "checkpoints").is_dir():
         raise FileNotFoundError(f"{workdir} holds no checkpoints; train it first")
-    checkpoints = Checkpoints(workdir, warn=lambda line: None)
+    checkpoints = Checkpoints(workdir)
     restored = checkpoints.restore(like)
     checkpoints.close()
     if restored is None:

@@ -59,7 +59,7 @@ class Workdir:
         }
         file = self.path / "config.json"
         if file.exists() and (self.read_metrics() or any((self.path / "checkpoints").glob("[0-9]*"))):
-            before = _read_json(file)
+            before = read_json(file)
             self._check_same(before, record)
             record["starts"] = before["starts"]
         self.path.mkdir(parents=True, exist_ok=True)
@@ -159,7 +159,8 @@ def write_atomically(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
-def _read_json(path: Path) -> dict:
+def read_json(path: Path) -> dict:
+    """A JSON file of a work directory. Raises ValueError, naming it, if it is damaged."""
     try:
         return json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
