@@ -188,16 +188,41 @@ def network():
         return model, variables, losses_fn, (np.asarray(images), np.asarray(labels)), np.asarray(dense)
 
 
-@pytest.mark.parametrize(("batch_size", "scan"), [(23, True), (8, True), (8, False), (1000, False)])
-def test_the_data_sets_operator_is_the_dense_hessian_whatever_the_batches(network, batch_size, scan):
-    """23 images in batches of 8 leave a short one."""
+@pytest.mark.parametrize(
+    ("batch_size", "scan", "kept"), [(23, True, 0), (8, True, 0), (8, False, 0), (1000, False, 0), (8, False, 3), (8, False, 2)]
+)
+def test_the_data_sets_operator_is_the_dense_hessian_whatever_the_batches(network, batch_size, scan, kept):
+    """23 images in batches of 8 leave a short one; memory for all or two of the three batches is the same operator."""
     _, variables, losses_fn, examples, dense = network
-    operator = hessian.DatasetOperator(losses_fn, variables["params"], examples, batch_size, scan=scan)
+    keep_bytes = kept * _kept_bytes(losses_fn, variables["params"], examples, batch_size)
+    operator = hessian.DatasetOperator(losses_fn, variables["params"], examples, batch_size, scan=scan, keep_bytes=keep_bytes)
     vector = np.random.default_rng(0).normal(size=len(dense))
     unravel = ravel_pytree(variables["params"])[1]
     product = ravel_pytree(operator(unravel(jnp.asarray(vector))))[0]
     np.testing.assert_allclose(product, dense @ vector, rtol=1e-9, atol=1e-9 * np.abs(dense @ vector).max())
     assert operator.loss == pytest.approx(float(losses_fn(variables["params"], examples).mean()), rel=1e-12)
+
+
+def _kept_bytes(losses_fn, params, examples, size):
+    """What one batch keeps: all that the linear map v -> H v holds."""
+    batch = jax.tree.map(lambda leaf: jnp.asarray(leaf[:size]), examples)
+    kept = jax.eval_shape(lambda at: jax.linearize(jax.grad(lambda p: losses_fn(p, batch).sum()), at)[1], params)
+    return int(1.2 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept)))
+
+
+def test_products_of_kept_batches_skip_what_does_not_change(network):
+    """A batch is read while its products are prepared, and not again."""
+    _, variables, losses_fn, examples, _ = network
+    traced = []
+
+    def counted(params, batch):
+        traced.append(len(batch[0]))
+        return losses_fn(params, batch)
+
+    operator = hessian.DatasetOperator(counted, variables["params"], examples, 8, scan=False, keep_bytes=2**30)
+    traced.clear()
+    operator(variables["params"])
+    assert not traced, "the loss was traced anew for a product"
 
 
 def test_a_full_run_on_a_network_finds_its_spectrum(network):

@@ -147,9 +147,13 @@ def _one(experiment: Experiment, losses_fn: Callable, params: Any, subset: Subse
         weights = np.asarray(experiment.settings(experiment.config.training.epochs - 1).class_weights)[labels]
     began = time.monotonic()
     devices = len(experiment.devices)
-    batch = -(-config.batch_size // devices) * devices
+    batch = config.batch_size or (64 if experiment.devices[0].platform == "cpu" else 512)
     operator = hessian.DatasetOperator(
-        losses_fn, params, (images, labels), batch, weights=weights, sharding=experiment.recipe.batch_sharding, scan=False
+        *(losses_fn, params, (images, labels), -(-batch // devices) * devices),
+        weights=weights,
+        sharding=experiment.recipe.batch_sharding,
+        scan=False,
+        keep_bytes=int(config.keep_gib * 2**30),
     )
     probe_key, trace_key = jax.random.split(jax.random.fold_in(jax.random.key(experiment.config.seed), subset.label + 1))
     spectrum = hessian.spectrum_of(operator, params, probe_key, config.num_steps, config.num_probes)
