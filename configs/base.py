@@ -41,10 +41,11 @@ def get_config() -> ConfigDict:
     config.parameters.frozen_statistics = False  # BatchNorm in evaluation mode, its running statistics unchanged (and no dropout)
 
     config.data = ConfigDict()
-    config.data.name = "cifar10"  # cifar10, cifar100, digits
-    config.data.dir = ""  # where to look first; "" is $LTJAX_DATA_DIR
+    # cifar10, cifar100, digits (in memory); image_list, folder, tfds:NAME (photographs, decoded while training)
+    config.data.name = "cifar10"
+    config.data.dir = ""  # where to look first, or the photographs' folder; "" is $LTJAX_DATA_DIR
     config.data.download = True  # allowed as the last resort
-    config.data.profile = "exponential"  # exponential, step, single_majority, counts, full
+    config.data.profile = placeholder(str)  # exponential, step, single_majority, counts, full
     config.data.factor = 0.01  # n_min / n_max (exponential, step)
     config.data.max_count = 0  # images of the fullest class; 0 is all it has
     config.data.counts = ()  # images of each class (profile "counts")
@@ -54,6 +55,16 @@ def get_config() -> ConfigDict:
     config.data.subset_seed = 0  # which images are kept; apart from `seed`, so that all seeds share a subset
     config.data.mean = placeholder(tuple)  # normalisation a channel, of pixels in [0, 1]
     config.data.std = placeholder(tuple)
+    config.data.train_list = ""  # (image_list) files with a line an image: path under data.dir, label
+    config.data.test_list = ""
+    config.data.test_fraction = 0.1  # of each class (folder without train/ and val/), chosen by subset_seed
+    config.data.train_split = "train"  # (tfds)
+    config.data.test_split = "test"
+    config.data.image_size = 224  # (photographs) side of the training crop and of evaluation's centre crop
+    config.data.shorter_side = 256  # (photographs) before that centre crop
+    config.data.crop_scale = (0.08, 1.0)  # (photographs) share of the area in the random resized crop
+    config.data.unreadable = "error"  # (photographs) a damaged file: error, or skip (count it, another of the batch in its stead)
+    config.data.workers = -1  # (photographs) processes that decode; 0 is threads of this one, -1 chooses by the cores
     config.data.resolution = 0  # pixels that images are resized to on the device, after augmentation; 0 is their own
     config.data.groups = placeholder(tuple)  # first medium and first few class; () groups by counts
     config.data.group_thresholds = (20, 100)  # few below the first, many above the second, medium between (groups = ())
@@ -61,6 +72,7 @@ def get_config() -> ConfigDict:
     config.augment = ConfigDict()  # (stage) in this order
     config.augment.padding = placeholder(int)  # zero-pad, then random crop; 0 is off
     config.augment.flip = placeholder(float)  # probability of a horizontal flip; 0 is off
+    config.augment.jitter = ()  # of brightness, contrast and saturation, such as (0.4, 0.4, 0.4); () is off
     config.augment.policy = "none"  # none, cifar10, cifar100, imagenet (AutoAugment), rand_augment
     config.augment.num_ops = 2  # operations an image (rand_augment)
     config.augment.magnitude = 9  # 0..30 (rand_augment)
@@ -134,6 +146,7 @@ def get_config() -> ConfigDict:
     config.training.epochs = placeholder(int)  # None is published_epochs
     config.training.published_epochs = 200  # what the milestones are stated for; with stages, their sum
     config.training.batch_size = 128  # global, over all devices
+    config.training.accumulate = 1  # parts that a batch is computed in, one after the other, to fit the memory; BatchNorm sees a part
     config.training.drop_last = False  # the last short batch of an epoch is trained on, as published
     config.training.steps_per_call = -1  # steps in one compiled call; 0 whole epochs, -1 chooses: 0, but 1 on a CPU
     config.training.cpu_devices = 0  # a CPU's cores as that many devices; 0 chooses (at most 8, one a core)
@@ -172,7 +185,7 @@ def get_config() -> ConfigDict:
 
     # Where a field above is None, the value of the data set in use.
     cifar = {
-        "data": {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2023, 0.1994, 0.2010)},
+        "data": {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2023, 0.1994, 0.2010), "profile": "exponential"},
         "augment": {"padding": 4, "flip": 0.5},
     }
     config.by_dataset = ConfigDict()
@@ -182,10 +195,14 @@ def get_config() -> ConfigDict:
     config.by_dataset.cifar100.data.groups = (36, 71)
     config.by_dataset.digits = ConfigDict(
         {
-            "data": {"mean": (0.3053,), "std": (0.3760,), "groups": (3, 6)},
+            "data": {"mean": (0.3053,), "std": (0.3760,), "profile": "exponential", "groups": (3, 6)},
             "augment": {"padding": 1, "flip": 0.0},
         }
     )
+    photographs = {
+        "data": {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "profile": "full", "groups": ()},
+        "augment": {"padding": 0, "flip": 0.5},
+    }
     # Cross-entropy's radius (a recipe with another loss states its own), and the vector-scaling loss's (gamma, tau).
     for name, rho, gamma, tau in (("cifar10", 0.1, 0.2, 1.2), ("cifar100", 0.2, 0.3, 1.0), ("digits", 0.05, 0.3, 1.0)):
         config.by_dataset[name].sam = ConfigDict({"rho": rho})
@@ -194,6 +211,13 @@ def get_config() -> ConfigDict:
         config.by_dataset[name].data.update(majority_count=majority, minority_count=minority)
     for name, beta, medium, tail in (("cifar10", 0.998, 2, 4), ("cifar100", 0.995, 35, 70), ("digits", 0.9, 2, 4)):
         config.by_dataset[name].loss.reslt = ConfigDict({"beta": beta, "medium_from": medium, "tail_from": tail})
+    # Of photographs nothing is known in advance: what depends on their classes has values that are refused if used.
+    for name in ("image_list", "folder", "tfds"):
+        config.by_dataset[name] = ConfigDict(photographs)
+        config.by_dataset[name].data.update(majority_count=0, minority_count=0)
+        config.by_dataset[name].sam = ConfigDict({"rho": 0.05})
+        config.by_dataset[name].loss = ConfigDict({"vector_scaling": {"gamma": 0.3, "tau": 1.0}})
+        config.by_dataset[name].loss.reslt = ConfigDict({"beta": 0.9, "medium_from": -1, "tail_from": -1})
     config.lock()  # a recipe that sets a mistyped field is refused, with the nearest right one
     config.stage.unlock()  # a recipe names its own stages; resolving checks what they state
     return config

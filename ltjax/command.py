@@ -60,7 +60,7 @@ def _train() -> None:
     from ltjax.training.loop import train
 
     config = _config()
-    workdir = Path(_WORKDIR.value or f"runs/{config.name}-{config.data.name}-seed{config.seed}")
+    workdir = _workdir(config)
     train(config, workdir)
     report.write([workdir], workdir)
 
@@ -70,8 +70,7 @@ def _evaluate() -> None:
     from ltjax.training.loop import evaluate
 
     config = _config()
-    default = f"runs/{config.name}-{config.data.name}-seed{config.seed}"
-    report.print_evaluation(config, evaluate(config, Path(_WORKDIR.value or default)))
+    report.print_evaluation(config, evaluate(config, _workdir(config)))
 
 
 def _hessian() -> None:
@@ -79,7 +78,7 @@ def _hessian() -> None:
     from ltjax.training.curvature import analyse
 
     config = _config()
-    workdir = Path(_WORKDIR.value or f"runs/{config.name}-{config.data.name}-seed{config.seed}")
+    workdir = _workdir(config)
     analyse(config, workdir, lambda line: print(line, flush=True))
     report.write_spectra([workdir], workdir)
 
@@ -91,6 +90,11 @@ def _report() -> None:
     if not workdirs:
         raise ValueError("--mode=report needs --workdir=DIR, or several: --workdir=A,B,C")
     report.write(workdirs, Path(_OUTPUT.value or (workdirs[0] if len(workdirs) == 1 else "report")))
+
+
+def _workdir(config) -> Path:
+    data = config.data.name.replace(":", "-").replace("/", "-")
+    return Path(_WORKDIR.value or f"runs/{config.name}-{data}-seed{config.seed}")
 
 
 def _config():

@@ -5,6 +5,7 @@ the operation can be checked against another library given the same draw.
 """
 
 from ltjax.augment.basic import crop, cutout, flip, normalize, random_crop_flip, random_cutout, resize, rotate90, rotations
+from ltjax.augment.jitter import color_jitter, random_color_jitter
 from ltjax.augment.mixing import MIXES, Mixed, cutmix, mixup, remix
 from ltjax.augment.policies import AUTOAUGMENT, Policy, auto_augment, rand_augment
 
@@ -14,6 +15,7 @@ __all__ = [
     "Mixed",
     "Policy",
     "auto_augment",
+    "color_jitter",
     "crop",
     "cutmix",
     "cutout",
@@ -21,6 +23,7 @@ __all__ = [
     "mixup",
     "normalize",
     "rand_augment",
+    "random_color_jitter",
     "random_crop_flip",
     "random_cutout",
     "remix",

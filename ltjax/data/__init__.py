@@ -1,4 +1,4 @@
-"""Data sets as arrays: CIFAR, the embedded digits, and the long-tailed subset of either."""
+"""Data sets: CIFAR and the embedded digits as arrays, lists and folders of photographs as files; the long-tailed subset of each."""
 
 from __future__ import annotations
 
@@ -10,9 +10,22 @@ from ltjax import imbalance
 from ltjax.data.cifar import load_cifar10, load_cifar100
 from ltjax.data.dataset import Dataset
 from ltjax.data.digits import load_digits
+from ltjax.data.files import StreamedDataset, load_folder, load_image_list, load_tfds
 from ltjax.names import unknown
 
-__all__ = ["DATASETS", "Dataset", "class_counts", "load", "long_tailed"]
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "STREAMED",
+    "StreamedDataset",
+    "class_counts",
+    "is_streamed",
+    "load",
+    "load_folder",
+    "load_image_list",
+    "load_tfds",
+    "long_tailed",
+]
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "cifar10": load_cifar10,
@@ -20,6 +33,14 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "digits": load_digits,
 }
 """Name in a config -> loader(folder, download)."""
+
+STREAMED = ("image_list", "folder", "tfds:NAME")
+"""Names of what is decoded while training: `load_image_list`, `load_folder`, `load_tfds`."""
+
+
+def is_streamed(name: str) -> bool:
+    """Whether a config's data.name is one of `STREAMED`."""
+    return name in STREAMED[:2] or name.startswith("tfds:")
 
 
 def load(name: str, folder: str = "", *, download: bool = True) -> Dataset:
@@ -40,7 +61,7 @@ def load(name: str, folder: str = "", *, download: bool = True) -> Dataset:
 
 
 def class_counts(
-    dataset: Dataset,
+    dataset: Dataset | StreamedDataset,
     profile: str,
     *,
     factor: float = 0.01,
@@ -84,11 +105,10 @@ def class_counts(
     raise unknown("unknown profile", profile, (*imbalance.PROFILES, "full", "counts"))
 
 
-def long_tailed(dataset: Dataset, counts: np.ndarray, seed: int = 0) -> Dataset:
+def long_tailed(dataset: Dataset | StreamedDataset, counts: np.ndarray, seed: int = 0) -> Dataset | StreamedDataset:
     """The data set with `counts[c]` training images of each class, a seeded choice; the test set is untouched.
 
     Raises:
       ValueError: more images asked for than a class has.
     """
-    chosen = imbalance.subset(dataset.train_labels, counts, seed)
-    return dataset.with_training(dataset.train_images[chosen], dataset.train_labels[chosen])
+    return dataset.keep_training(imbalance.subset(dataset.train_labels, counts, seed))

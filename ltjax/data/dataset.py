@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 
 import numpy as np
 
@@ -42,6 +43,20 @@ class Dataset:
     def num_classes(self) -> int:
         return len(self.class_names)
 
-    def with_training(self, images: np.ndarray, labels: np.ndarray) -> Dataset:
-        """The same data set with other training images."""
-        return dataclasses.replace(self, train_images=images, train_labels=labels)
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return self.train_images.shape[1:]
+
+    def read(self, split: str, indices: np.ndarray) -> np.ndarray:
+        """Images of "train" or "test": uint8 [len(indices), H, W, C]."""
+        return getattr(self, f"{split}_images")[indices]
+
+    def digest(self) -> str:
+        """Of the training images and labels."""
+        digest = hashlib.sha256(self.train_labels.tobytes())
+        digest.update(np.ascontiguousarray(self.train_images).tobytes())
+        return digest.hexdigest()
+
+    def keep_training(self, indices: np.ndarray) -> Dataset:
+        """The same data set with these training images alone."""
+        return dataclasses.replace(self, train_images=self.train_images[indices], train_labels=self.train_labels[indices])

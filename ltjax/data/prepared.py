@@ -1,11 +1,13 @@
-"""CIFAR from a folder that tensorflow-datasets prepared, without TensorFlow."""
+"""Folders that tensorflow-datasets prepared, without TensorFlow: CIFAR whole, other sets image by image."""
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import struct
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,11 @@ import numpy as np
 from ltjax.data.dataset import Dataset
 
 
-def find_prepared(name: str, places: Sequence[Path]) -> Path | None:
-    """The newest version folder of a prepared data set (it holds dataset_info.json), or None."""
+def find_prepared(name: str, places: Sequence[Path], version: str = "") -> Path | None:
+    """The newest version folder of a prepared data set (it holds dataset_info.json), or that version's, or None."""
     others = [Path(os.environ["TFDS_DATA_DIR"])] if os.environ.get("TFDS_DATA_DIR") else []
     for place in (*places, *others, Path("~/tensorflow_datasets").expanduser()):
-        versions = sorted((place / name).glob("*/dataset_info.json"), key=lambda path: _version(path.parent.name))
+        versions = sorted((place / name).glob(f"{version or '*'}/dataset_info.json"), key=lambda path: _version(path.parent.name))
         if versions:
             return versions[-1].parent
     return None
@@ -46,6 +48,76 @@ def load_prepared(name: str, folder: Path) -> Dataset:
         class_names=names,
         source=str(folder),
     )
+
+
+def find_builder(name: str, folder: str):
+    """Of a prepared data set of images with labels, in array_record format.
+
+    Args:
+      name: NAME, NAME/CONFIG, or either with :VERSION; the newest version by default.
+      folder: of prepared data sets; "" is $TFDS_DATA_DIR or ~/tensorflow_datasets.
+
+    Raises:
+      FileNotFoundError: not there. ValueError: no image and label in it, or another format. One line each.
+    """
+    import tensorflow_datasets as tfds
+
+    name, _, version = name.partition(":")
+    found = find_prepared(name, [Path(folder).expanduser()] if folder else [], version)
+    if found is None:
+        raise FileNotFoundError(
+            f"tfds:{name}: nothing prepared under {folder or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'}; prepare it with"
+            f" tensorflow-datasets (tfds build {name} --file_format=array_record) and give --config.data.dir=FOLDER"
+        )
+    try:
+        builder = tfds.builder_from_directory(str(found))
+    except Exception as error:  # many layers, many errors; the user needs the folder and the reason
+        raise ValueError(f"{found}: not a readable tensorflow-datasets folder ({str(error).splitlines()[0]})") from error
+    features = builder.info.features
+    if builder.info.file_format.value != "array_record" or not {"image", "label"} <= set(features):
+        raise ValueError(
+            f"{found}: {builder.info.file_format.value} files of {', '.join(features)}; expected array_record files (prepare with"
+            " --file_format=array_record) with an image and a label"
+        )
+    return builder
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """Encoded images of one prepared split; opened by each process that reads it."""
+
+    folder: str
+    split: str
+
+    def name(self, index: int) -> str:
+        return f"{self.folder}, {self.split}, record {index}"
+
+    def read(self, index: int) -> bytes:
+        return _source(self.folder, self.split).__getitems__([index])[0]["image"]
+
+    def labels(self) -> np.ndarray:
+        """int64 [N]; reads through the split.
+
+        Raises:
+          ValueError: no such split.
+        """
+        source = _source(self.folder, self.split)
+        found = [
+            record["label"]
+            for first in range(0, len(source), 512)
+            for record in source.__getitems__(list(range(first, min(first + 512, len(source)))))
+        ]
+        return np.asarray(found, np.int64)
+
+
+@lru_cache(maxsize=4)
+def _source(folder: str, split: str):
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(folder)
+    if split not in builder.info.splits:
+        raise ValueError(f"{folder} has no split {split!r}; expected one of {', '.join(builder.info.splits)}")
+    return builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
 
 
 def _read(builder, split: str) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from ltjax.training import devices
 from ltjax.training.state import TrainState
 
 
@@ -118,7 +119,7 @@ class Checkpoints:
             raise ValueError("its arrays have other shapes than this config's network")
         if _digest(arrays) != record["digest"]:
             raise ValueError("its bytes do not match their checksum")
-        state = jax.tree.map(lambda leaf, value: jax.device_put(value, leaf.sharding), like, arrays)
+        state = jax.tree.map(lambda leaf, value: devices.put(value, leaf.sharding), like, arrays)
         return Restored(state.replace(key=jax.random.wrap_key_data(state.key)), record["best"], stage)
 
 

@@ -140,7 +140,7 @@ def _losses_fn(experiment: Experiment, batch_stats: Any) -> Callable[[Any, Any],
 def _one(experiment: Experiment, losses_fn: Callable, params: Any, subset: Subset) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     config, dataset = experiment.config.hessian, experiment.dataset
     train = config.images == "train"
-    images = (dataset.train_images if train else dataset.test_images)[subset.indices]
+    images = dataset.read(config.images, subset.indices)
     labels = (dataset.train_labels if train else dataset.test_labels)[subset.indices]
     weights = None
     if config.loss == "run":

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 AXIS = "data"
@@ -53,6 +57,49 @@ def replicated(devices: list[jax.Device]) -> jax.sharding.Sharding:
     if sharding is None:
         return jax.sharding.SingleDeviceSharding(devices[0])
     return NamedSharding(sharding.mesh, PartitionSpec())
+
+
+def put(tree: Any, place: jax.sharding.Sharding) -> Any:
+    """The tree's leaves on the devices of `place`, which may belong to several processes; each has the same whole values."""
+    if place.is_fully_addressable:
+        return jax.device_put(tree, place)
+
+    def one(leaf):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(one(jax.random.key_data(leaf)))
+        whole = np.asarray(leaf)
+        return jax.make_array_from_callback(whole.shape, place, lambda index: whole[index])
+
+    return jax.tree.map(one, tree)
+
+
+def local_rows(sharding: jax.sharding.NamedSharding | None, size: int) -> np.ndarray:
+    """Which rows of a batch this process holds: its devices' shares, or all where the batch does not divide over the devices."""
+    if sharding is None or size % sharding.num_devices:
+        return np.arange(size)
+    shares = sharding.addressable_devices_indices_map((size,)).values()
+    return np.sort(np.concatenate([np.arange(size)[index] for index in shares]))
+
+
+def put_batch(local: Any, size: int, sharding: jax.sharding.NamedSharding | None, used: list[jax.Device]) -> Any:
+    """A batch of `size` rows on the devices, from the `local_rows` of each process."""
+    if sharding is None or size % sharding.num_devices:
+        return put(local, replicated(used))
+    if sharding.is_fully_addressable:
+        return jax.device_put(local, sharding)
+    return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf, (size, *leaf.shape[1:])), local)
+
+
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set in some process; every process must ask."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.process_allgather(np.asarray(flag)).any())
+
+
+def is_lead() -> bool:
+    """Whether this process is the one that writes and speaks."""
+    return jax.process_index() == 0
 
 
 def _cpu_devices(batch_size: int) -> int:

@@ -35,7 +35,7 @@ class Experiment:
     """
 
     config: ConfigDict
-    dataset: data.Dataset
+    dataset: data.Dataset | data.StreamedDataset
     class_counts: np.ndarray
     groups: dict[str, np.ndarray]
     stages: list[Stage]
@@ -81,7 +81,7 @@ class Experiment:
         """A fresh state on the devices, of the first epoch's stage; from `config.init_from` if given."""
         recipe = self.recipes[self.stage_at(0)]
         variables = load_variables(self.config, recipe.model, self.image_shape) if self.config.init_from else None
-        return jax.device_put(self._state(recipe, variables), devices.replicated(self.devices))
+        return devices.put(self._state(recipe, variables), devices.replicated(self.devices))
 
     def state_like(self, stage: int) -> TrainState:
         """Shapes, types and places of a stage's state, to restore into; computes nothing and reads no file."""
@@ -103,7 +103,7 @@ class Experiment:
         """
         for k in range(before + 1, stage + 1):
             state = self._enter_next(state, k)
-        return jax.device_put(state, devices.replicated(self.devices))
+        return devices.put(state, devices.replicated(self.devices))
 
     def _enter_next(self, state: TrainState, k: int) -> TrainState:
         stage, recipe = self.stages[k], self.recipes[k]
@@ -119,7 +119,7 @@ class Experiment:
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        return self.dataset.train_images.shape[1:]
+        return self.dataset.image_shape
 
 
 def build(config: ConfigDict) -> Experiment:
@@ -129,7 +129,7 @@ def build(config: ConfigDict) -> Experiment:
       ValueError: values that do not fit together or a corrupt data file; FileNotFoundError: no data. One line each.
     """
     used = devices.use_devices(config.training.batch_size, config.training.cpu_devices)
-    whole = data.load(config.data.name, config.data.dir, download=config.data.download)
+    whole = _whole(config.data)
     counts = data.class_counts(
         whole,
         config.data.profile,
@@ -140,8 +140,8 @@ def build(config: ConfigDict) -> Experiment:
         raise ValueError(
             f"config.training.drop_last leaves no step: {len(dataset.train_labels)} images, batch {config.training.batch_size}"
         )
-    if len(config.data.mean) != dataset.train_images.shape[-1]:
-        raise ValueError(f"config.data.mean is {config.data.mean}; expected {dataset.train_images.shape[-1]} values, one a channel")
+    if len(config.data.mean) != dataset.image_shape[-1]:
+        raise ValueError(f"config.data.mean is {config.data.mean}; expected {dataset.image_shape[-1]} values, one a channel")
     if tuple(config.data.groups):
         groups = metrics.groups_by_index(dataset.num_classes, tuple(config.data.groups))
     else:
@@ -152,9 +152,22 @@ def build(config: ConfigDict) -> Experiment:
     for stage in stages:
         key = compiled_as(stage)
         if key not in made:
-            made[key] = make_recipe(stage, dataset.train_images.shape[1:3], counts, devices.batch_sharding(used))
+            made[key] = make_recipe(stage, dataset.image_shape[:2], counts, devices.batch_sharding(used))
         recipes.append(made[key])
     return Experiment(config, dataset, counts, groups, stages, recipes, used)
+
+
+def _whole(config: ConfigDict) -> data.Dataset | data.StreamedDataset:
+    """The data set before it is made long-tailed."""
+    if not data.is_streamed(config.name):
+        return data.load(config.name, config.dir, download=config.download)
+    sizes = {"image_size": config.image_size, "shorter_side": config.shorter_side}
+    if config.name == "image_list":
+        return data.load_image_list(config.dir, config.train_list, config.test_list, **sizes)
+    if config.name == "folder":
+        return data.load_folder(config.dir, test_fraction=config.test_fraction, split_seed=config.subset_seed, **sizes)
+    splits = {"train_split": config.train_split, "test_split": config.test_split}
+    return data.load_tfds(config.name.removeprefix("tfds:"), config.dir, **splits, **sizes)
 
 
 _PROFILE_OPTIONS = ("factor", "max_count", "majority_class", "majority_count", "minority_count", "counts")

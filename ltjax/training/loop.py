@@ -15,11 +15,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ltjax import metrics
-from ltjax.training import devices
+from ltjax.training import devices, programs
 from ltjax.training.checkpoint import Checkpoints
 from ltjax.training.experiment import Experiment, build
 from ltjax.training.initial import load_variables
-from ltjax.training.programs import Programs
 from ltjax.training.progress import Display
 from ltjax.training.settings import Stage
 from ltjax.training.state import TrainState
@@ -55,9 +54,9 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
       Stopped: SIGTERM or Ctrl-C; the state is saved.
     """
     experiment = build(config)
-    folder = Workdir(workdir)
+    folder = Workdir(workdir, writes=devices.is_lead())
     folder.begin(config, experiment.dataset, experiment.class_counts)
-    scalars = Scalars(workdir, config)
+    scalars = Scalars(workdir, config, writes=devices.is_lead())
     notes: list[str] = []
     checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, best=config.checkpoint.best, warn=notes.append)
     try:
@@ -87,7 +86,7 @@ def evaluate(config: ConfigDict, workdir: Path | None) -> dict[str, Any]:
     experiment = build(config)
     if config.init_from:
         variables = load_variables(config, experiment.recipe.model, experiment.image_shape)
-        variables = jax.device_put(variables, devices.replicated(experiment.devices))
+        variables = devices.put(variables, devices.replicated(experiment.devices))
     else:
         if workdir is None or not (workdir / "checkpoints").is_dir():
             raise FileNotFoundError(f"nothing to evaluate: {workdir} holds no checkpoints; give --workdir=RUN or --config.init_from=FILE")
@@ -101,7 +100,7 @@ def evaluate(config: ConfigDict, workdir: Path | None) -> dict[str, Any]:
         variables = restored.state.variables
         if experiment.stages[restored.stage].config.target != "class":
             raise ValueError(f"nothing to evaluate: {workdir} is still in stage {experiment.stages[restored.stage].name!r}; train it on")
-    sums = jax.device_get(Programs(experiment).evaluate(variables))
+    sums = jax.device_get(programs.create(experiment).evaluate(variables))
     return {**test_metrics(sums, experiment.groups), "confusion": sums.confusion.tolist()}
 
 
@@ -127,7 +126,7 @@ class _Run:
         self.experiment, self.folder, self.checkpoints, self.scalars, self.best = experiment, folder, checkpoints, scalars, best
         self.config = experiment.config
         self.stage = stage  # that the state is in
-        self.programs = Programs(experiment)
+        self.programs = programs.create(experiment)
         self.confusion: list | None = None
         self.saved_at = time.monotonic()
 
@@ -135,7 +134,7 @@ class _Run:
         epochs, first, position = self.config.training.epochs, int(state.epoch), int(state.position)
         rows = self.folder.rewind_metrics(first)
         steps = self.experiment.steps_per_epoch
-        with Display(epochs, steps, first * steps + position) as display, _signals() as received:
+        with Display(epochs, steps, first * steps + position, quiet=not devices.is_lead()) as display, _signals() as received:
             for line in (*_header(self.experiment, self.folder.path), *notes):
                 display.say(line)
             for epoch in range(first, epochs):
@@ -145,8 +144,8 @@ class _Run:
                 row, state = self._finish_epoch(state, epoch, seen, time.monotonic() - began, display)
                 rows.append(row)
                 position = 0
-                if received and epoch + 1 < epochs:
-                    self._stop(state, received[0])
+                if epoch + 1 < epochs and devices.any_process(bool(received)):
+                    self._stop(state, received)
             if self.confusion is None:  # a finished run started again
                 sums = jax.device_get(self.programs.evaluate(state.variables, self.stage))
                 self.confusion = sums.confusion.tolist()
@@ -166,12 +165,14 @@ class _Run:
     def _epoch(self, state: TrainState, epoch: int, position: int, display: Display, received: list[int]) -> TrainState:
         settings = self.experiment.settings(epoch)
         while position < self.experiment.steps_per_epoch:
+            before = position
             state, position = self.programs.advance(state, position, settings, self.stage)
             display.at(epoch, position, " ".join(["training", self.experiment.stages[self.stage].name]))
-            if self.programs.steps_per_call:
+            every = self.programs.check_every
+            if every and position // every > before // every:
                 self._check_finite(state, epoch)
-                if received and position < self.experiment.steps_per_epoch:
-                    self._stop(state, received[0])
+                if position < self.experiment.steps_per_epoch and devices.any_process(bool(received)):
+                    self._stop(state, received)
         return jax.block_until_ready(state)
 
     def _finish_epoch(
@@ -207,8 +208,11 @@ class _Run:
         self.folder.append_metrics(row)
         self.scalars.write(row)
         display.epoch(row)
+        for line in self.programs.notes():
+            display.say(line)
         state = self.programs.next_epoch(state)
-        due = (epoch + 1) % self.config.checkpoint.every == 0 or time.monotonic() - self.saved_at > 60 * self.config.checkpoint.minutes
+        waited = time.monotonic() - self.saved_at > 60 * self.config.checkpoint.minutes
+        due = (epoch + 1) % self.config.checkpoint.every == 0 or devices.any_process(waited)
         if last or due or (improved and self.config.checkpoint.best):
             self._save(state, row.get("test_accuracy"))
         return row, state
@@ -233,7 +237,8 @@ class _Run:
         self.checkpoints.save(state, stage=self.stage, accuracy=accuracy, best=self.best)
         self.saved_at = time.monotonic()
 
-    def _stop(self, state: TrainState, signum: int) -> None:
+    def _stop(self, state: TrainState, received: list[int]) -> None:
+        signum = received[0] if received else signal.SIGTERM  # another process may have been asked
         self._save(state)
         self.checkpoints.wait()
         raise Stopped(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -9,35 +11,47 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ltjax.data import Dataset, StreamedDataset, stream
+from ltjax.data.files import Images, readable
 from ltjax.training import devices
 from ltjax.training.experiment import Experiment
 from ltjax.training.recipe import num_outputs
 from ltjax.training.state import TrainState
-from ltjax.training.step import EvaluationSums, Settings, evaluate_all, evaluate_batch, train_steps
+from ltjax.training.step import EvaluationSums, Settings, evaluate_all, evaluate_batch, train_step, train_steps
 
 
 class Programs:
-    """The compiled programs of an experiment and the data they read, on the devices."""
+    """The compiled programs of an experiment whose data set lies on the devices.
+
+    Attributes:
+      steps_per_call: steps of one `advance`; 0 is an epoch.
+      check_every: steps between two looks at the loss (and at signals); 0 is an epoch.
+    """
 
     def __init__(self, experiment: Experiment) -> None:
-        config = experiment.config
         self._experiment = experiment
-        place = devices.replicated(experiment.devices)
-        dataset = experiment.dataset
-        self._train = jax.device_put((dataset.train_images, dataset.train_labels.astype(np.int32)), place)
-        batch = min(config.evaluation.batch_size, len(dataset.test_labels))
-        self._test = jax.device_put(_batches(dataset.test_images, dataset.test_labels, batch), place)
-        on_cpu = experiment.devices[0].platform == "cpu"
-        self.steps_per_call = (1 if on_cpu else 0) if config.training.steps_per_call < 0 else config.training.steps_per_call
-        self._by_batch = self.steps_per_call == 1
-        self._steps = {
-            id(recipe): jax.jit(partial(train_steps, recipe), static_argnames=("batch_size", "full_steps", "remainder"), donate_argnums=0)
-            for recipe in experiment.recipes
-        }
+        self._place = place = devices.replicated(experiment.devices)
         self.finite = jax.jit(lambda tree: jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)])))
         self.next_epoch = jax.jit(TrainState.next_epoch, donate_argnums=0, out_shardings=place)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        config, dataset = self._experiment.config, self._experiment.dataset
+        assert isinstance(dataset, Dataset)
+        self._train = devices.put((dataset.train_images, dataset.train_labels.astype(np.int32)), self._place)
+        batch = min(config.evaluation.batch_size, len(dataset.test_labels))
+        self._test = devices.put(_batches(dataset.test_images, dataset.test_labels, batch), self._place)
+        on_cpu = self._experiment.devices[0].platform == "cpu"
+        self.steps_per_call = (1 if on_cpu else 0) if config.training.steps_per_call < 0 else config.training.steps_per_call
+        self.check_every = self.steps_per_call
+        self._by_batch = self.steps_per_call == 1
         evaluation = evaluate_batch if self._by_batch else evaluate_all
-        self._evaluate = {id(recipe): jax.jit(partial(evaluation, recipe), donate_argnums=1) for recipe in experiment.recipes}
+        self._evaluate = {id(recipe): jax.jit(partial(evaluation, recipe), donate_argnums=1) for recipe in self._experiment.recipes}
+        static = ("batch_size", "full_steps", "remainder")
+        self._steps = {
+            id(recipe): jax.jit(partial(train_steps, recipe), static_argnames=static, donate_argnums=0)
+            for recipe in self._experiment.recipes
+        }
 
     def advance(self, state: TrainState, position: int, epoch_settings: Settings, stage: int = -1) -> tuple[TrainState, int]:
         """The next call's worth of steps of the epoch: all that are left, or `steps_per_call`.
@@ -61,14 +75,126 @@ class Programs:
     def evaluate(self, variables: Any, stage: int = -1) -> EvaluationSums:
         """Every test image once, for the target of a stage."""
         recipe = self._experiment.recipes[stage]
-        sums = EvaluationSums.zeros(num_outputs(self._experiment.stages[stage].config, self._experiment.dataset.num_classes))
-        sums = jax.device_put(sums, devices.replicated(self._experiment.devices))
+        sums = self._no_sums(stage)
         images, labels = self._test
         if not self._by_batch:
             return self._evaluate[id(recipe)](variables, sums, images, labels)
         for k in range(labels.shape[0]):
             sums = self._evaluate[id(recipe)](variables, sums, images[k], labels[k])
         return sums
+
+    def notes(self) -> list[str]:
+        """What happened since the last call that the user should know, a line each."""
+        return []
+
+    def _no_sums(self, stage: int) -> EvaluationSums:
+        outputs = num_outputs(self._experiment.stages[stage].config, self._experiment.dataset.num_classes)
+        return devices.put(EvaluationSums.zeros(outputs), self._place)
+
+
+class StreamedPrograms(Programs):
+    """The compiled programs of an experiment whose images are decoded while it runs. One step a call."""
+
+    def _prepare(self) -> None:
+        experiment = self._experiment
+        assert isinstance(experiment.dataset, StreamedDataset)
+        self._dataset: StreamedDataset = experiment.dataset
+        self._workers = stream.choose_workers(experiment.config.data.workers)
+        self.steps_per_call, self.check_every = 1, 16
+        self._steps = {id(recipe): jax.jit(partial(train_step, recipe), donate_argnums=0) for recipe in experiment.recipes}
+        self._evaluate = {id(recipe): jax.jit(partial(evaluate_batch, recipe), donate_argnums=1) for recipe in experiment.recipes}
+        self._ready: Iterator[tuple[jax.Array, jax.Array]] = iter(())
+        self._at = (-1, -1)  # epoch and position of what comes next from it
+        self._notes: list[str] = []
+        self._seen: set[str] = set()
+
+    def advance(self, state: TrainState, position: int, epoch_settings: Settings, stage: int = -1) -> tuple[TrainState, int]:
+        if position != self._at[1]:
+            self._at = int(state.epoch), position
+            self._ready = self._training(state, *self._at)
+        state = self._steps[id(self._experiment.recipes[stage])](state, *next(self._ready), epoch_settings)
+        epoch, steps = self._at[0], self._experiment.steps_per_epoch
+        self._at = (epoch, position + 1) if position + 1 < steps else (epoch + 1, 0)
+        return state, position + 1
+
+    def evaluate(self, variables: Any, stage: int = -1) -> EvaluationSums:
+        count, wanted = len(self._experiment.devices), self._experiment.config.evaluation.batch_size
+        size = -(-min(wanted, len(self._dataset.test_labels)) // count) * count
+        rows = partial(devices.local_rows, self._experiment.recipe.batch_sharding)
+        batches = stream.evaluation_batches(self._dataset, batch_size=size, rows=rows, workers=self._workers)
+        sums = self._no_sums(stage)
+        for images, labels in _ahead(self._on_devices(batch, size, self._dataset.test) for batch in batches):
+            sums = self._evaluate[id(self._experiment.recipes[stage])](variables, sums, images, labels)
+        return sums
+
+    def notes(self) -> list[str]:
+        told, self._notes = self._notes, []
+        return told
+
+    def _training(self, state: TrainState, epoch: int, position: int) -> Iterator[tuple[jax.Array, jax.Array]]:
+        experiment, config = self._experiment, self._experiment.config
+        order_key, _ = jax.random.split(jax.random.wrap_key_data(jnp.asarray(np.asarray(jax.random.key_data(state.key)))))
+        labels = jnp.asarray(self._dataset.train_labels)
+        sizes = _sizes(len(labels), config.training.batch_size, config.training.drop_last)
+
+        def order(epoch):
+            recipe = experiment.recipes[experiment.stage_at(epoch)]
+            return np.asarray(recipe.order(jax.random.fold_in(order_key, epoch), labels, epoch))
+
+        batches = stream.training_batches(
+            self._dataset,
+            order,
+            seed=config.seed,
+            batch_size=config.training.batch_size,
+            epochs=range(epoch, config.training.epochs),
+            first_step=position,
+            drop_last=config.training.drop_last,
+            rows=partial(devices.local_rows, experiment.recipe.batch_sharding),
+            scale=tuple(config.data.crop_scale),
+            workers=self._workers,
+        )
+        steps = itertools.islice(itertools.cycle(sizes), position, None)
+        return _ahead(self._on_devices(batch, size, self._dataset.train) for batch, size in zip(batches, steps, strict=False))
+
+    def _on_devices(self, batch: stream.Batch, size: int, split: Images) -> tuple[jax.Array, jax.Array]:
+        self._look_at(batch, split)
+        place = self._experiment.recipe.batch_sharding
+        return devices.put_batch((batch.images, batch.labels), size, place, self._experiment.devices)
+
+    def _look_at(self, batch: stream.Batch, split: Images) -> None:
+        """Stops at an unreadable image, or counts it, as the config says."""
+        training = split is self._dataset.train
+        for index in batch.unreadable:
+            if self._experiment.config.data.unreadable == "error":
+                readable(split, index, self._dataset.evaluation_view)
+            name = split.name(index)
+            if name not in self._seen:
+                self._seen.add(name)
+                what = "another image stands in for it" if training else "not counted in the test figures"
+                self._notes.append(f"unreadable image {len(self._seen)}: {name} ({what})")
+        if training and (batch.labels < 0).any():
+            raise ValueError(f"none of the {len(batch.labels)} images of a batch can be read, such as {split.name(batch.unreadable[0])}")
+
+
+def create(experiment: Experiment) -> Programs:
+    """The programs for where the experiment's images are."""
+    return (StreamedPrograms if isinstance(experiment.dataset, StreamedDataset) else Programs)(experiment)
+
+
+def _ahead(batches: Iterator[tuple[jax.Array, jax.Array]]) -> Iterator[tuple[jax.Array, jax.Array]]:
+    """One batch is under way to the devices while the one before it is used."""
+    batches = iter(batches)
+    waiting = next(batches, None)
+    while waiting is not None:
+        following = next(batches, None)
+        yield waiting
+        waiting = following
+
+
+def _sizes(count: int, batch_size: int, drop_last: bool) -> list[int]:
+    """Of an epoch's batches."""
+    full, remainder = divmod(count, batch_size)
+    return [batch_size] * full + ([remainder] if remainder and not drop_last else [])
 
 
 def _batches(images: np.ndarray, labels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -16,10 +16,13 @@ class Display:
     Args:
       num_epochs, steps_per_epoch: of the run.
       first_step: where a continued run starts.
+      quiet: says nothing (a process that is not the lead one).
     """
 
-    def __init__(self, num_epochs: int, steps_per_epoch: int, first_step: int = 0, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False)
+    def __init__(
+        self, num_epochs: int, steps_per_epoch: int, first_step: int = 0, console: Console | None = None, quiet: bool = False
+    ) -> None:
+        self.console = console or Console(highlight=False, quiet=quiet)
         self._epochs, self._steps = num_epochs, steps_per_epoch
         self._first, self._began = first_step, time.monotonic()
         self._bar = Progress(

@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ltjax.augment import AUTOAUGMENT, MIXES
-from ltjax.data import DATASETS
+from ltjax.data import DATASETS, STREAMED, is_streamed
 from ltjax.losses import LOSSES
 from ltjax.models import MODELS
 from ltjax.names import unknown
@@ -19,7 +19,7 @@ from ltjax.reweighting import WEIGHTS
 from ltjax.sampling import SAMPLERS
 
 _CHOICES: dict[str, Collection[str]] = {
-    "data.name": DATASETS,
+    "data.unreadable": ("error", "skip"),
     "model.name": MODELS,
     "model.classifier": ("linear", "normalized"),
     "model.dtype": ("float32", "bfloat16"),
@@ -44,6 +44,7 @@ _AT_LEAST: dict[str, float] = {
     "training.published_epochs": 1,
     "training.batch_size": 1,
     "training.steps_per_call": -1,
+    "training.accumulate": 1,
     "training.cpu_devices": 0,
     "evaluation.every": 1,
     "evaluation.batch_size": 1,
@@ -59,6 +60,9 @@ _AT_LEAST: dict[str, float] = {
     "augment.num_ops": 1,
     "augment.magnitude": 0,
     "data.resolution": 0,
+    "data.image_size": 1,
+    "data.shorter_side": 1,
+    "data.workers": -1,
     "learning_rate.warmup_start": 0,
     "sam.rho": 0,
     "model.width": 0,
@@ -120,8 +124,9 @@ def resolve(config: ConfigDict) -> ConfigDict:
     """
     config = config.copy_and_resolve_references()
     config.lock()
-    _check_choice(config, "data.name", DATASETS)
-    defaults = config.by_dataset.get(config.data.name, ConfigDict())
+    if not is_streamed(config.data.name):
+        _check_choice(config, "data.name", (*DATASETS, *STREAMED))
+    defaults = config.by_dataset.get(config.data.name.partition(":")[0], ConfigDict())
     if tuple(config.stages):
         config.training.published_epochs = sum(_stage_epochs(config, name) for name in config.stages)
     if config.training.epochs is None:
@@ -202,6 +207,24 @@ def _check(config: ConfigDict, where: str = "") -> None:
     num_channels = len(config.data.mean)
     if len(config.data.std) != num_channels or min(config.data.std) <= 0:
         raise ValueError(f"config.data.std is {config.data.std}; expected {num_channels} values above 0, as many as data.mean")
+    low, high = (*config.data.crop_scale, 0.0, 0.0)[:2]
+    if len(config.data.crop_scale) != 2 or not 0 < low <= high <= 1:
+        raise ValueError(f"config.data.crop_scale is {config.data.crop_scale}; expected two shares of the area, ascending in (0, 1]")
+    if len(config.augment.jitter) not in (0, 3) or any(value < 0 for value in config.augment.jitter):
+        raise ValueError(
+            f"{where}config.augment.jitter is {config.augment.jitter}; expected brightness, contrast and saturation of at least 0, or ()"
+        )
+    if config.data.shorter_side < config.data.image_size:
+        raise ValueError(
+            f"config.data.shorter_side is {config.data.shorter_side}; expected at least config.data.image_size, {config.data.image_size}"
+        )
+    if not 0 <= config.data.test_fraction < 1:
+        raise ValueError(f"config.data.test_fraction is {config.data.test_fraction}; expected 0 or more, below 1")
+    if config.training.batch_size % config.training.accumulate:
+        raise ValueError(
+            f"config.training.accumulate is {config.training.accumulate}; expected a divisor of config.training.batch_size,"
+            f" {config.training.batch_size}"
+        )
     for path in ("parameters.trainable", "parameters.reset", "init_except"):
         try:
             re.compile(get(config, path))
@@ -215,6 +238,10 @@ def _check(config: ConfigDict, where: str = "") -> None:
         raise ValueError(
             f"{where}config.loss.name is {config.loss.name!r} with config.model.name {config.model.name!r};"
             " the reslt loss and the reslt_ networks go together"
+        )
+    if config.loss.name == "reslt" and config.training.accumulate > 1:
+        raise ValueError(
+            f"{where}the reslt loss is not a mean over images; config.training.accumulate is {config.training.accumulate}, expected 1"
         )
     if config.loss.name == "reslt" and (config.reweighting.name != "none" or config.mixing.name == "remix"):
         raise ValueError(

@@ -37,6 +37,7 @@ class Recipe:
       mean, std: normalisation a channel.
       padding, flip: of the random crop and flip; 0 is off.
       policy: (key, uint8 images) -> uint8 images, after crop and flip; None is off.
+      jitter: brightness, contrast and saturation of the colour jitter; () is off.
       cutout: side of the square set to the mean colour; 0 is off.
       resolution: pixels that images are resized to; 0 is their own.
       mix: (key, images, labels) -> augment.Mixed; None is off.
@@ -44,6 +45,7 @@ class Recipe:
       target: "class", or "rotation": four turned copies of each image, labelled by their quarter turns.
       trainable: regular expression of the parameters that train, matched at the start of names such as linear/kernel; "" is all.
       frozen_statistics: the network runs in evaluation mode, so BatchNorm statistics stay.
+      accumulate: parts of a batch that pass through the network one after the other.
       sam, adaptive: whether and which form.
       both_update_stats: whether SAM's second pass updates BatchNorm's running statistics too.
       batch_sharding: of a batch over devices; None on one device.
@@ -58,6 +60,7 @@ class Recipe:
     padding: int = 4
     flip: float = 0.5
     policy: Callable[[jax.Array, jax.Array], jax.Array] | None = None
+    jitter: Sequence[float] = ()
     cutout: int = 0
     resolution: int = 0
     mix: Callable[[jax.Array, jax.Array, jax.Array], augment.Mixed] | None = None
@@ -65,6 +68,7 @@ class Recipe:
     target: str = "class"
     trainable: str = ""
     frozen_statistics: bool = False
+    accumulate: int = 1
     sam: bool = False
     adaptive: bool = False
     both_update_stats: bool = True
@@ -110,14 +114,21 @@ def update(recipe: Recipe, state: TrainState, images: jax.Array, labels: jax.Arr
     keys = _step_keys(state)
     mixed = recipe.mix(keys.mix, images, labels) if recipe.mix else None
     images = mixed.images if mixed else images
+    partners, lam = (labels[mixed.partner], mixed.lam) if mixed else (None, None)
     trained, whole = split_parameters(state.params, recipe.trainable)
 
     def gradients(trained, batch_stats):
-        def batch_loss(trained):
-            outputs, updated = _forward(recipe, whole(trained), batch_stats, images, keys.dropout)
-            return _loss(recipe, outputs, labels, mixed, settings.class_weights), (outputs, updated)
+        def batch_loss(trained, batch_stats, images, labels, partners, lam, key, shares=(None, None)):
+            outputs, updated = _forward(recipe, whole(trained), batch_stats, images, key)
+            return _loss(recipe, outputs, labels, partners, lam, settings.class_weights, shares), (outputs, updated)
 
-        (loss, (outputs, batch_stats)), grads = jax.value_and_grad(batch_loss, has_aux=True)(trained)
+        batch = (images, labels, partners, lam)
+        if recipe.accumulate == 1 or labels.shape[0] % recipe.accumulate:
+            (loss, (outputs, batch_stats)), grads = jax.value_and_grad(batch_loss, has_aux=True)(trained, batch_stats, *batch, keys.dropout)
+        else:
+            loss, outputs, batch_stats, grads = _in_parts(
+                recipe, batch_loss, trained, batch_stats, batch, keys.dropout, settings.class_weights
+            )
         return grads, batch_stats, loss, outputs if recipe.branch_loss is None else jnp.sum(outputs, axis=0)
 
     grads, batch_stats, loss, logits = gradients(trained, state.batch_stats)
@@ -152,6 +163,8 @@ def train_step(recipe: Recipe, state: TrainState, images: jax.Array, labels: jax
     policy_key, cutout_key = jax.random.split(keys.policy)
     if recipe.policy:
         images = recipe.policy(policy_key, images)
+    if recipe.jitter:
+        images = augment.random_color_jitter(jax.random.fold_in(policy_key, 1), images, *recipe.jitter)
     images = augment.normalize(images, recipe.mean, recipe.std)
     if recipe.cutout:
         images = augment.random_cutout(cutout_key, images, recipe.cutout)
@@ -259,21 +272,61 @@ def _forward(recipe: Recipe, params: Any, batch_stats: Any, images: jax.Array, k
     return outputs, updated["batch_stats"]
 
 
-def _loss(recipe: Recipe, outputs: jax.Array, labels: jax.Array, mixed: augment.Mixed | None, class_weights: jax.Array) -> jax.Array:
-    """The batch's loss, of mixed images against both labels."""
+def _in_parts(
+    recipe: Recipe,
+    batch_loss: Callable[..., Any],
+    trained: Any,
+    batch_stats: Any,
+    batch: tuple[Any, ...],
+    key: jax.Array,
+    weights: jax.Array,
+) -> tuple[jax.Array, jax.Array, Any, Any]:
+    """Loss, outputs, statistics and gradient of a batch whose parts pass one after the other; the loss is the whole batch's.
 
-    def against(labels, share=None):
+    Part i holds every `accumulate`-th image from the i-th on, so that the parts of a sharded batch lie on all its devices.
+    """
+    parts, (_, labels, partners, _) = recipe.accumulate, batch
+    size = labels.shape[0]
+
+    def part(leaf, i):
+        return leaf if leaf is None or leaf.ndim == 0 else leaf.reshape(size // parts, parts, *leaf.shape[1:])[:, i]
+
+    def share(labels, i):
+        return None if labels is None else jnp.sum(weights[part(labels, i)]) / jnp.sum(weights[labels])
+
+    loss, grads, outputs = jnp.zeros([], jnp.result_type(float)), jax.tree.map(jnp.zeros_like, trained), list[jax.Array]()
+    for i in range(parts):
+        mine = [part(leaf, i) for leaf in batch]
+        (value, (out, batch_stats)), grad = jax.value_and_grad(batch_loss, has_aux=True)(
+            trained, batch_stats, *mine, jax.random.fold_in(key, i), (share(labels, i), share(partners, i))
+        )
+        # One part's activations at a time: the next part waits for this one's gradient.
+        trained, grads, batch_stats = jax.lax.optimization_barrier((trained, jax.tree.map(jnp.add, grads, grad), batch_stats))
+        loss, outputs = loss + value, [*outputs, out]
+    stacked = jnp.stack(outputs, 1)
+    return loss, stacked.reshape(size, *stacked.shape[2:]), batch_stats, grads
+
+
+def _loss(
+    recipe: Recipe, outputs: jax.Array, labels: jax.Array, partners: Any, lam: Any, class_weights: jax.Array, shares: tuple[Any, Any]
+) -> jax.Array:
+    """The batch's loss, of mixed images against both labels.
+
+    `shares`: of a part of a batch, its part in the class weights of all labels and of all partners; None for the whole.
+    """
+
+    def against(labels, whole, share=None):
         if recipe.branch_loss is not None:
             return recipe.branch_loss(outputs, labels)
         values = recipe.loss(outputs, labels)
-        return losses.weighted_mean(values if share is None else share * values, labels, class_weights)
+        mean = losses.weighted_mean(values if share is None else share * values, labels, class_weights)
+        return mean if whole is None else whole * mean
 
-    if mixed is None:
-        return against(labels)
-    partners = labels[mixed.partner]
-    if mixed.lam.ndim:  # an example's own: inside the mean
-        return against(labels, mixed.lam) + against(partners, 1.0 - mixed.lam)
-    return losses.mixup(against(labels), against(partners), mixed.lam)
+    if partners is None:
+        return against(labels, shares[0])
+    if lam.ndim:  # an example's own: inside the mean
+        return against(labels, shares[0], lam) + against(partners, shares[1], 1.0 - lam)
+    return losses.mixup(against(labels, shares[0]), against(partners, shares[1]), lam)
 
 
 def _targets(recipe: Recipe, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:

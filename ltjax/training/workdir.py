@@ -19,7 +19,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ltjax import __version__
-from ltjax.data import Dataset
+from ltjax.data import Dataset, StreamedDataset
 from ltjax.training.settings import flat
 
 # Fields that may change between a run and its continuation: they do not enter the numbers.
@@ -32,18 +32,19 @@ _FREE = (
     "hessian.",
     "data.dir",
     "data.download",
+    "data.workers",
     "training.cpu_devices",
 )
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml-collections")
 
 
 class Workdir:
-    """A run's folder."""
+    """A run's folder; of several processes the lead one writes, the others read."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, writes: bool = True) -> None:
+        self.path, self._writes = path, writes
 
-    def begin(self, config: ConfigDict, dataset: Dataset, class_counts: np.ndarray) -> None:
+    def begin(self, config: ConfigDict, dataset: Dataset | StreamedDataset, class_counts: np.ndarray) -> None:
         """Writes config.json, or checks that the one there agrees and adds this start to it.
 
         A folder in which nothing was trained yet may be begun anew with another config.
@@ -53,7 +54,7 @@ class Workdir:
         """
         record: dict[str, Any] = {
             "config": flat(config),
-            "data": {"digest": _digest(dataset), "source": dataset.source, "class_counts": class_counts.tolist()},
+            "data": {"digest": dataset.digest(), "source": dataset.source, "class_counts": class_counts.tolist()},
             "class_names": list(dataset.class_names),
             "starts": [],
         }
@@ -62,6 +63,8 @@ class Workdir:
             before = read_json(file)
             self._check_same(before, record)
             record["starts"] = before["starts"]
+        if not self._writes:
+            return
         self.path.mkdir(parents=True, exist_ok=True)
         record["starts"].append(_circumstances())
         write_atomically(file, json.dumps(record, indent=1))
@@ -98,25 +101,32 @@ class Workdir:
     def rewind_metrics(self, epoch: int) -> list[dict]:
         """Drops lines of epochs that a continued run does again; returns the kept ones."""
         rows = self.read_metrics(epoch)
+        if not self._writes:
+            return rows
         write_atomically(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         return rows
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
+        if not self._writes:
+            return
         with open(self.path / "metrics.jsonl", "a") as file:
             file.write(json.dumps(row) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
     def write_result(self, result: Mapping[str, Any]) -> None:
-        write_atomically(self.path / "result.json", json.dumps(result, indent=1))
+        if self._writes:
+            write_atomically(self.path / "result.json", json.dumps(result, indent=1))
 
 
 class Scalars:
     """TensorBoard events and, when asked, Weights & Biases."""
 
-    def __init__(self, workdir: Path, config: ConfigDict) -> None:
+    def __init__(self, workdir: Path, config: ConfigDict, writes: bool = True) -> None:
         """Raises ImportError if W&B is asked for and not installed."""
         self._tensorboard = self._wandb = None
+        if not writes:
+            return
         if config.logging.tensorboard:
             from tensorboard.summary import Writer
 
@@ -165,12 +175,6 @@ def read_json(path: Path) -> dict:
         return json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is damaged ({error}); use another --workdir, or delete this one to start anew") from None
-
-
-def _digest(dataset: Dataset) -> str:
-    digest = hashlib.sha256(dataset.train_labels.tobytes())
-    digest.update(np.ascontiguousarray(dataset.train_images).tobytes())
-    return digest.hexdigest()
 
 
 def _circumstances() -> dict:

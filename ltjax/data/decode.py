@@ -1,0 +1,123 @@
+"""Encoded photographs to arrays: the random resized crop of training, the centre crop of evaluation."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+
+SCALE = (0.08, 1.0)
+RATIO = (3 / 4, 4 / 3)
+_JPEG = b"\xff\xd8\xff"
+
+
+class Unreadable(ValueError):
+    """An image file that is damaged, or no image."""
+
+
+def crop_box(width: int, height: int, generator: np.random.Generator, scale: tuple[float, float] = SCALE) -> tuple[int, int, int, int]:
+    """A random crop: its share of the area uniform in `scale`, its aspect log-uniform in 3/4..4/3; the centre if ten draws do not fit.
+
+    Returns:
+      left, top, width, height in pixels.
+
+    Source: Szegedy et al., CVPR 2015, arXiv:1409.4842, section 6, as torchvision's RandomResizedCrop.
+    """
+    for _ in range(10):
+        area = width * height * generator.uniform(*scale)
+        aspect = math.exp(generator.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
+        across, down = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < across <= width and 0 < down <= height:
+            top = int(generator.integers(0, height - down + 1))
+            return int(generator.integers(0, width - across + 1)), top, across, down
+    aspect = width / height
+    across = round(height * RATIO[1]) if aspect > RATIO[1] else width
+    down = round(width / RATIO[0]) if aspect < RATIO[0] else height
+    return (width - across) // 2, (height - down) // 2, across, down
+
+
+def random_resized_crop(data: bytes, generator: np.random.Generator, size: int, scale: tuple[float, float] = SCALE) -> np.ndarray:
+    """Decodes a random crop at `size` pixels: uint8 [size, size, 3].
+
+    A JPEG is decoded at the smallest of libjpeg's scales that keeps the crop at `size` pixels or more. Shrinking averages areas
+    (Pillow's antialiased bilinear filter to about one grey level), growing is bilinear.
+
+    Raises:
+      Unreadable: with the reason.
+    """
+    import cv2
+
+    width, height = image_size(data)
+    left, top, across, down = crop_box(width, height, generator, scale)
+    shrink = min(1.0, size / min(across, down))
+    image = _decoded(data, math.ceil(width * shrink), math.ceil(height * shrink))
+    factor_x, factor_y = image.shape[1] / width, image.shape[0] / height
+    x0, y0 = min(int(left * factor_x), image.shape[1] - 1), min(int(top * factor_y), image.shape[0] - 1)
+    x1, y1 = max(round((left + across) * factor_x), x0 + 1), max(round((top + down) * factor_y), y0 + 1)
+    cropped = image[y0:y1, x0:x1]
+    shrinks = cropped.shape[0] >= size and cropped.shape[1] >= size
+    return cv2.resize(cropped, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def center_crop(data: bytes, size: int, shorter_side: int) -> np.ndarray:
+    """Scales the shorter side to `shorter_side` (bilinear with antialiasing, Pillow's) and cuts out the middle: uint8 [size, size, 3].
+
+    The same pixels as torchvision's Resize and CenterCrop on Pillow images, so that evaluations compare.
+
+    Raises:
+      Unreadable: with the reason.
+    """
+    from PIL import Image
+
+    image = Image.fromarray(_decoded(data))
+    width, height = image.size
+    if width <= height:
+        width, height = shorter_side, int(shorter_side * height / width)
+    else:
+        width, height = int(shorter_side * width / height), shorter_side
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return np.asarray(image.crop((left, top, left + size, top + size)))
+
+
+def image_size(data: bytes) -> tuple[int, int]:
+    """Width and height from the header."""
+    import simplejpeg
+
+    if data.startswith(_JPEG):
+        try:
+            height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+            return width, height
+        except ValueError:
+            pass
+    return _opened(data).size
+
+
+def _decoded(data: bytes, width: int = 0, height: int = 0) -> np.ndarray:
+    """uint8 [H, W, 3], of a JPEG scaled down by a power of two as long as it has this width and height."""
+    import simplejpeg
+
+    if data.startswith(_JPEG):
+        try:
+            return simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width)
+        except ValueError:
+            pass  # odd colours or a warning of libjpeg: Pillow, which the published programs use, decides
+    try:
+        return np.asarray(_opened(data).convert("RGB"))
+    except Exception as error:  # Pillow raises many types
+        raise Unreadable(_reason(error)) from None
+
+
+def _opened(data: bytes):
+    from PIL import Image
+
+    try:
+        return Image.open(io.BytesIO(data))
+    except Exception as error:
+        raise Unreadable("an empty file" if not data else _reason(error)) from None
+
+
+def _reason(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    return "not an image" if "cannot identify image file" in text else text.splitlines()[0]
