@@ -85,12 +85,14 @@ def get_config() -> ConfigDict:
     config.mixing.tau = 0.5  # (remix)
 
     config.model = ConfigDict()
-    # resnet20, resnet32, resnet44, resnet56, resnet110, resnet18_cifar, resnet34_cifar, reslt_resnet32, reslt_resnet20, efficientnet_b0
-    # to b7, efficientnet_lite0; resnet8 and reslt_resnet8 for trying things out
+    # For 32x32 images: resnet20, resnet32, resnet44, resnet56, resnet110, resnet18_cifar, resnet34_cifar, reslt_resnet20, reslt_resnet32;
+    # resnet8 and reslt_resnet8 for trying things out. For photographs: resnet10, 18, 34, 50, 101, 152, resnext50, resnext101,
+    # reslt_resnet10, 50, 101, reslt_resnext50, reslt_resnext101, efficientnet_b0 to b7, efficientnet_lite0.
     config.model.name = "resnet32"
     config.model.classifier = "linear"  # linear, normalized (cosines; what LDAM expects)
     config.model.width = 0  # channels of the first stage; 0 is the network's own (resnet32: 16, resnet18_cifar: 64)
     config.model.dtype = "float32"  # of the computation: float32, bfloat16; parameters and statistics stay float32
+    config.model.zero_init = False  # (resnets for photographs) the last BatchNorm of each block starts at 0
     config.model.reslt = ConfigDict({"head": "batch_norm"})  # batch_norm (the authors' CIFAR program), grouped (the paper)
     config.model.efficientnet = ConfigDict()
     config.model.efficientnet.numerics = "tensorflow"  # tensorflow (efficientnet-pytorch), torch (torchvision, timm)
@@ -182,6 +184,7 @@ def get_config() -> ConfigDict:
     config.published = ConfigDict()  # the source's figure in %, its best epoch where it says so; shown beside ours
     config.published.cifar10 = placeholder(float)
     config.published.cifar100 = placeholder(float)
+    config.published.image_list = placeholder(float)
 
     # Where a field above is None, the value of the data set in use.
     cifar = {
@@ -223,8 +226,8 @@ def get_config() -> ConfigDict:
     return config
 
 
-def defer_reweighting(config: ConfigDict, name: str = "effective_number") -> None:
-    """DRW: plain for four fifths of the run (160 of 200 epochs), then with class weights. Cao et al., NeurIPS 2019, algorithm 1."""
+def defer_reweighting(config: ConfigDict, name: str = "effective_number", *, after: int = 160, then: int = 40) -> None:
+    """DRW: plain epochs (160 of 200), then with class weights. Cao et al., NeurIPS 2019, algorithm 1."""
     config.stages = ("plain", "reweighted")
-    config.stage.plain = {"epochs": 160}
-    config.stage.reweighted = {"epochs": 40, "reweighting": {"name": name}}
+    config.stage.plain = {"epochs": after}
+    config.stage.reweighted = {"epochs": then, "reweighting": {"name": name}}

@@ -15,8 +15,8 @@ from ltjax.names import unknown
 
 __all__ = [
     "DATASETS",
-    "Dataset",
     "STREAMED",
+    "Dataset",
     "StreamedDataset",
     "class_counts",
     "is_streamed",

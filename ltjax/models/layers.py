@@ -20,18 +20,20 @@ class BatchNorm(nn.Module):
     Attributes:
       momentum: weight of the new batch in the running statistics (torch's sense).
       epsilon: added to the variance.
+      zero_init: whether the scale starts at 0 instead of 1.
       dtype: of the output; None follows the input and parameters.
     """
 
     momentum: float = 0.1
     epsilon: float = 1e-5
+    zero_init: bool = False
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         channels = x.shape[-1:]
-        scale = self.param("scale", nn.initializers.ones, channels, self.param_dtype)
+        scale = self.param("scale", nn.initializers.zeros if self.zero_init else nn.initializers.ones, channels, self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros, channels, self.param_dtype)
         mean = self.variable("batch_stats", "mean", jnp.zeros, channels, self.param_dtype)
         var = self.variable("batch_stats", "var", jnp.ones, channels, self.param_dtype)

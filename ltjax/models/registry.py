@@ -9,10 +9,12 @@ from typing import Any
 import flax.linen as nn
 
 from ltjax.models import efficientnet
-from ltjax.models.reslt import ResLT
+from ltjax.models.reslt import ResLT, ResLTPhotographs
 from ltjax.models.resnet import ResNet
 from ltjax.models.resnet_cifar import ResNetCifar
 from ltjax.names import unknown
+
+_PHOTOGRAPHS = partial(ResNet, stem="imagenet")
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet8": partial(ResNetCifar, blocks=1),
@@ -23,9 +25,22 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet110": partial(ResNetCifar, blocks=18),
     "resnet18_cifar": partial(ResNet, blocks=(2, 2, 2, 2)),
     "resnet34_cifar": partial(ResNet, blocks=(3, 4, 6, 3)),
+    "resnet10": partial(_PHOTOGRAPHS, blocks=(1, 1, 1, 1)),
+    "resnet18": partial(_PHOTOGRAPHS, blocks=(2, 2, 2, 2)),
+    "resnet34": partial(_PHOTOGRAPHS, blocks=(3, 4, 6, 3)),
+    "resnet50": partial(_PHOTOGRAPHS, blocks=(3, 4, 6, 3), bottleneck=True),
+    "resnet101": partial(_PHOTOGRAPHS, blocks=(3, 4, 23, 3), bottleneck=True),
+    "resnet152": partial(_PHOTOGRAPHS, blocks=(3, 8, 36, 3), bottleneck=True),
+    "resnext50": partial(_PHOTOGRAPHS, blocks=(3, 4, 6, 3), bottleneck=True, groups=32, group_width=4),
+    "resnext101": partial(_PHOTOGRAPHS, blocks=(3, 4, 23, 3), bottleneck=True, groups=32, group_width=8),
     "reslt_resnet8": partial(ResLT, blocks=1),
     "reslt_resnet20": partial(ResLT, blocks=3),
     "reslt_resnet32": partial(ResLT, blocks=5),
+    "reslt_resnet10": partial(ResLTPhotographs, blocks=(1, 1, 1, 1), bottleneck=False),
+    "reslt_resnet50": partial(ResLTPhotographs, blocks=(3, 4, 6, 3)),
+    "reslt_resnet101": partial(ResLTPhotographs, blocks=(3, 4, 23, 3)),
+    "reslt_resnext50": partial(ResLTPhotographs, blocks=(3, 4, 6, 3), groups=32, group_width=4),
+    "reslt_resnext101": partial(ResLTPhotographs, blocks=(3, 4, 23, 3), groups=32, group_width=8),
     **{name: partial(efficientnet.EfficientNet, variant=name) for name in efficientnet.VARIANTS},
 }
 """Name in a config -> network."""
@@ -40,7 +55,8 @@ def create(name: str, num_classes: int, **options: Any) -> nn.Module:
     Args:
       name: a key of `MODELS`.
       num_classes: C >= 1.
-      **options: classifier="linear" | "normalized", dtype, param_dtype; width of the ResNets and ResLT; head of ResLT; numerics,
+      **options: classifier="linear" | "normalized", dtype, param_dtype; width of the ResNets and ResLT; zero_init of those for
+        photographs; head of ResLT; numerics,
         stochastic_depth and dropout of EfficientNet. The module's own docstring says more.
 
     Returns:

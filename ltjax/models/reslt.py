@@ -1,10 +1,11 @@
-"""ResLT: a CIFAR ResNet whose last map feeds a head, a medium and a tail branch that share one classifier.
+"""ResLT: a ResNet whose last map feeds a head, a medium and a tail branch that share one classifier.
 
 Source: Cui et al., TPAMI 2022, arXiv:2101.10633; the BatchNorm head is the authors' CIFAR program's, the grouped convolution the paper's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from ltjax.models.layers import BatchNorm, Linear, torch_uniform
+from ltjax.models.resnet import backbone
 from ltjax.models.resnet_cifar import cifar_backbone
 
 BRANCHES = ("head", "medium", "tail")
@@ -42,22 +44,69 @@ class ResLT(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False, branches: bool = False) -> jax.Array:
-        if self.head not in ("batch_norm", "grouped"):
-            raise ValueError(f"ResLT head is {self.head!r}; expected 'batch_norm' or 'grouped'")
-        if self.classifier != "linear":
-            raise ValueError(f"ResLT has a linear classifier; classifier is {self.classifier!r}")
+        _check(self)
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         grouped = self.head == "grouped"
         last = 3 * self.width if grouped else 4 * self.width
         x = cifar_backbone(images, self.blocks, (self.width, 2 * self.width, last), train=train, **types)
-        if grouped:
-            # Group g sees its third of the channels and makes the g-th branch of them.
-            x = nn.Conv(last, (1, 1), feature_group_count=3, name="branches", kernel_init=torch_uniform(last // 3), **types)(x)
-            maps = jnp.split(x, 3, axis=-1)
-        else:
-            maps = [BatchNorm(name=f"bn_{branch}", **types)(x, train=train) for branch in BRANCHES]
-        # Pool and classify in float32 or wider.
-        pooled = jnp.stack([jnp.mean(m.astype(jnp.promote_types(m.dtype, self.param_dtype)), axis=(1, 2)) for m in maps])
-        linear = Linear(self.num_classes, kernel_init=torch_uniform(pooled.shape[-1]), param_dtype=self.param_dtype, name="linear")
-        logits = linear(pooled)
-        return logits if branches else jnp.sum(logits, axis=0)
+        return _branched(self, x, train, branches)
+
+
+class ResLTPhotographs(nn.Module):
+    """`ResLT` over a ResNet or ResNeXt for photographs.
+
+    Apply as `ResLT`. The grouped head is a 1x1 convolution in three groups to as many channels (made a multiple of 3), before it one
+    ungrouped 1x1 convolution where the last stage's channels do not divide by 3.
+
+    Attributes:
+      num_classes: C.
+      blocks, bottleneck, groups, group_width, zero_init, width: as `ResNet`.
+      head, classifier, dtype, param_dtype: as `ResLT`.
+    """
+
+    num_classes: int
+    blocks: Sequence[int]
+    stem: str = "imagenet"
+    bottleneck: bool = True
+    groups: int = 1
+    group_width: int = 64
+    zero_init: bool = False
+    width: int = 64
+    head: str = "batch_norm"
+    classifier: str = "linear"
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False, branches: bool = False) -> jax.Array:
+        _check(self)
+        x = backbone(self, images, train)
+        if self.head == "grouped" and x.shape[-1] % 3:
+            channels, types = x.shape[-1], {"dtype": self.dtype, "param_dtype": self.param_dtype}
+            x = nn.Conv(channels - channels % 3, (1, 1), name="narrow", kernel_init=torch_uniform(channels), **types)(x)
+        return _branched(self, x, train, branches)
+
+
+def _check(network: Any) -> None:
+    if network.head not in ("batch_norm", "grouped"):
+        raise ValueError(f"ResLT head is {network.head!r}; expected 'batch_norm' or 'grouped'")
+    if network.classifier != "linear":
+        raise ValueError(f"ResLT has a linear classifier; classifier is {network.classifier!r}")
+
+
+def _branched(network: Any, x: jax.Array, train: bool, branches: bool) -> jax.Array:
+    """The three branches and their classifier, inside the calling module."""
+    types = {"dtype": network.dtype, "param_dtype": network.param_dtype}
+    if network.head == "grouped":
+        # Group g sees its third of the channels and makes the g-th branch of them.
+        channels = x.shape[-1]
+        x = nn.Conv(channels, (1, 1), feature_group_count=3, name="branches", kernel_init=torch_uniform(channels // 3), **types)(x)
+        maps = jnp.split(x, 3, axis=-1)
+    else:
+        maps = [BatchNorm(name=f"bn_{branch}", **types)(x, train=train) for branch in BRANCHES]
+    # Pool and classify in float32 or wider.
+    pooled = jnp.stack([jnp.mean(m.astype(jnp.promote_types(m.dtype, network.param_dtype)), axis=(1, 2)) for m in maps])
+    logits = Linear(network.num_classes, kernel_init=torch_uniform(pooled.shape[-1]), param_dtype=network.param_dtype, name="linear")(
+        pooled
+    )
+    return logits if branches else jnp.sum(logits, axis=0)

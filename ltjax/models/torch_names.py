@@ -25,6 +25,8 @@ def schemes(name: str) -> dict[str, Callable[[Path], str]]:
         return {scheme: _efficientnet(name, module) for scheme, module in named.items()}
     if name.startswith("reslt_"):
         return {"authors": _reslt}
+    if name.removesuffix("_cifar") == name and re.match(r"res(net(10|18|34|50|101|152)|next)", name):
+        return {"torchvision": _photographs}
     return {"authors": lambda path: _join(_resnet_modules(path), path)}
 
 
@@ -34,7 +36,12 @@ def _join(modules: list[str], path: Path) -> str:
 
 def _resnet_modules(path: Path) -> list[str]:
     """layer2_0 -> layer2.0, shortcut_1 -> shortcut.1."""
-    return [re.sub(r"^(layer\d+|shortcut)_(\d+)$", r"\1.\2", module) for module in path[1:-1]]
+    return [re.sub(r"^(layer\d+|shortcut|downsample)_(\d+)$", r"\1.\2", module) for module in path[1:-1]]
+
+
+def _photographs(path: Path) -> str:
+    """As in torchvision and timm: the classifier is `fc`."""
+    return _join(["fc"] if path[1] == "linear" else _resnet_modules(path), path)
 
 
 def _reslt(path: Path) -> str:

@@ -17,7 +17,7 @@ from ltjax.models.torch_names import schemes
 from ltjax.names import unknown
 
 _STEMS = ("conv1.weight", "model.conv1.weight", "_conv_stem.weight", "features.0.0.weight", "conv_stem.weight")
-_HEADS = ("linear", "_fc", "classifier.1", "classifier")
+_HEADS = ("linear", "fc", "_fc", "classifier.1", "classifier")
 
 
 def from_torch(name: str, state_dict: Mapping[str, Any]) -> dict:

@@ -71,6 +71,8 @@ def create_model(config: ConfigDict, num_classes: int) -> nn.Module:
     name, options = config.model.name, {}
     if config.model.width:
         options["width"] = config.model.width
+    if config.model.zero_init:
+        options["zero_init"] = True
     if name.startswith("reslt_"):
         options |= dict(config.model.reslt)
     if name.startswith("efficientnet"):
