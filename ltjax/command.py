@@ -16,12 +16,17 @@ from ml_collections import config_flags
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe: a Python file with get_config(); --config.FIELD=VALUE overrides.")
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; runs/NAME-DATA-seedN by default. Several for a report: A,B,C.")
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate", "hessian", "report"], "What to do.")
+_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "One of several processes, found by jax.distributed (Slurm, MPI, TPU pod, ...).")
+_COORDINATOR = flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, where the processes are not found by themselves.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", -1, "With --coordinator: how many.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", -1, "With --coordinator: which one this is, from 0.")
 _OUTPUT = flags.DEFINE_string("output", "", "Report's folder; the work directory (one run) or ./report (several) by default.")
 
 
 def run() -> None:
     """Entry point."""
-    for name in ("config", "workdir", "mode", "output"):  # --help shows the flags of the program's own file
+    names = ("config", "workdir", "mode", "output", "distributed", "coordinator", "num_processes", "process_id")
+    for name in names:  # --help shows the flags of the program's own file
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
     app.run(_main, flags_parser=_parse)
 
@@ -38,9 +43,14 @@ def _main(argv: Sequence[str]) -> None:
         _fail(f"unexpected argument {argv[1]!r}; every option is --name=value")
     for name in ("absl", "jax", "orbax", "matplotlib"):  # absl shows their information lines otherwise; errors still come through
         logging.getLogger(name).setLevel(logging.ERROR)
+    from jax.errors import JaxRuntimeError
+
+    from ltjax.training import devices
     from ltjax.training.loop import Diverged, Stopped
 
     try:
+        if _DISTRIBUTED.value or _COORDINATOR.value:
+            devices.join_processes(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
         {"train": _train, "evaluate": _evaluate, "hessian": _hessian, "report": _report}[_MODE.value]()
     except KeyboardInterrupt:
         _fail("interrupted; the same command continues from the last checkpoint, if there is one", status=130)
@@ -49,6 +59,10 @@ def _main(argv: Sequence[str]) -> None:
         sys.exit(128 + stopped.signum)
     except Diverged as diverged:
         _fail(str(diverged), status=3)
+    except JaxRuntimeError as error:
+        if not devices.several_processes():
+            raise
+        _lost(error)
     except (ValueError, OSError, ImportError) as error:
         if "LTJAX_DEBUG" in os.environ:
             raise
@@ -57,20 +71,25 @@ def _main(argv: Sequence[str]) -> None:
 
 def _train() -> None:
     from ltjax import report
+    from ltjax.training import devices
     from ltjax.training.loop import train
 
     config = _config()
     workdir = _workdir(config)
     train(config, workdir)
-    report.write([workdir], workdir)
+    if devices.is_lead():
+        report.write([workdir], workdir)
 
 
 def _evaluate() -> None:
     from ltjax import report
+    from ltjax.training import devices
     from ltjax.training.loop import evaluate
 
     config = _config()
-    report.print_evaluation(config, evaluate(config, _workdir(config)))
+    metrics = evaluate(config, _workdir(config))
+    if devices.is_lead():
+        report.print_evaluation(config, metrics)
 
 
 def _hessian() -> None:
@@ -128,6 +147,18 @@ def _unexpected(error: Exception) -> bool:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return trace is not None and f"{os.sep}ltjax{os.sep}" not in trace.tb_frame.f_code.co_filename
+
+
+def _lost(error: Exception) -> NoReturn:
+    """Ends at once: leaving in good order would wait for the process that is gone."""
+    reason = " ".join(str(error).split())[:160]
+    print(
+        f"launch.py: another process was lost or failed ({reason}); start all of them again: the same command continues from the last"
+        " checkpoint",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(4)
 
 
 def _fail(message: str, status: int = 2) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 from typing import Any
 
@@ -14,6 +15,34 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 AXIS = "data"
 MAX_CPU_DEVICES = 8
+HEARTBEAT_SECONDS = 30
+"""After so long without a sign of life from one process the others stop."""
+
+
+def join_processes(coordinator: str = "", num_processes: int = -1, process_id: int = -1) -> None:
+    """Makes this process one of several that train together (jax.distributed). Call it before anything else of JAX.
+
+    Args:
+      coordinator: host:port of process 0; "" has jax.distributed find it, in the environment of Slurm, MPI, Kubernetes or a TPU pod.
+      num_processes, process_id: -1 has it find them too.
+
+    Raises:
+      ValueError: nothing found, or the others did not come within five minutes. One line.
+    """
+    faulthandler.disable()  # a lost process ends the others by an abort: JAX's message says so, a dump of every thread would bury it
+    try:
+        jax.distributed.initialize(
+            coordinator_address=coordinator or None,
+            num_processes=None if num_processes < 0 else num_processes,
+            process_id=None if process_id < 0 else process_id,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+        )
+    except Exception as error:  # of many kinds, from several layers
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"the processes could not join ({reason}); start each with --coordinator=HOST:PORT --num_processes=N --process_id=I,"
+            " or with --distributed alone under Slurm, MPI, Kubernetes or on a TPU pod"
+        ) from None
 
 
 def use_devices(batch_size: int, cpu_devices: int = 0) -> list[jax.Device]:
@@ -23,7 +52,7 @@ def use_devices(batch_size: int, cpu_devices: int = 0) -> list[jax.Device]:
 
     Args:
       batch_size: global batch; every device takes an equal share.
-      cpu_devices: how many on a CPU; 0 chooses, at most one a core and 8, a divisor of the batch size.
+      cpu_devices: how many on a CPU, in each process; 0 chooses, at most one a core and 8, a divisor of the batch size.
 
     Raises:
       ValueError: a batch that does not divide over the accelerators.
@@ -34,7 +63,7 @@ def use_devices(batch_size: int, cpu_devices: int = 0) -> list[jax.Device]:
         with contextlib.suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", wanted)
     devices = jax.devices()
-    if devices[0].platform == "cpu":
+    if devices[0].platform == "cpu" and jax.process_count() == 1:
         devices = devices[:wanted]
     if batch_size % len(devices):
         raise ValueError(
@@ -95,6 +124,11 @@ def any_process(flag: bool) -> bool:
     if jax.process_count() == 1:
         return flag
     return bool(multihost_utils.process_allgather(np.asarray(flag)).any())
+
+
+def several_processes() -> bool:
+    """Whether this process trains together with others."""
+    return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
 def is_lead() -> bool:
