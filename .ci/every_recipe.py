@@ -3,6 +3,7 @@
   python .ci/every_recipe.py DIR_WITH_cifar-10-batches-py WORK
 
 Networks, losses, samplers and stages are the recipes' own; images are few (40 a class, 4 in the rarest) and EfficientNet sees 64 pixels.
+The recipes for photographs see the same images as JPEG files of 64 pixels in the published lists (11 in the fullest class, 2 in the rarest).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -39,12 +41,16 @@ def main() -> None:
             continue
         began = time.monotonic()
         config = importlib.import_module(f"configs.{name}").get_config()
+        if config.data.name == "image_list":
+            write_lists(source, work / name / "photographs", config.data.train_list, config.data.test_list)
+            config.data.dir = str(work / name / "photographs")
+            config.data.groups, config.data.image_size, config.data.shorter_side = (), 64, 72
         if config.data.name == "cifar10":
             config.data.dir = str(folder.parent)
             config.data.factor = 0.1
             config.data.majority_count, config.data.minority_count = TRAIN, 20
         config.training.epochs = max(1, len(config.stages))
-        config.training.batch_size = 64
+        config.training.batch_size = 32 if config.data.name == "image_list" else 64
         config.evaluation.batch_size = 50
         if config.data.resolution:
             config.data.resolution = 64
@@ -79,6 +85,22 @@ def thinned(source: Path, folder: Path) -> Path:
     names = {b"label_names": [name.encode() for name in whole.class_names]}
     (folder / "batches.meta").write_bytes(pickle.dumps(names, protocol=2))
     return folder
+
+
+def write_lists(source: Path, folder: Path, train_list: str, test_list: str) -> None:
+    """Real images as JPEG files of 64 pixels, and lists whose classes are not in order of their counts."""
+    whole = load("cifar10", str(source), download=False)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    for split, name in (("train", train_list), ("test", test_list)):
+        images, labels = getattr(whole, f"{split}_images"), getattr(whole, f"{split}_labels")
+        lines = []
+        for label in range(10):
+            count = 2 + label if split == "train" else 5
+            for index in np.flatnonzero(labels == label)[:count]:
+                path = f"images/{split}-{index}.jpg"
+                Image.fromarray(images[index]).resize((64, 64), Image.Resampling.BILINEAR).save(folder / path, quality=90)
+                lines.append(f"{path} {label}\n")
+        (folder / name).write_text("".join(lines))
 
 
 if __name__ == "__main__":

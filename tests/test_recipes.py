@@ -5,23 +5,37 @@ import numpy as np
 import pytest
 
 from ltjax.training import experiment, settings
-from ltjax.training.programs import Programs
+from ltjax.training.programs import create
 from ltjax.training.step import split_parameters
-from tests.test_configs import NAMES, load
+from tests.photographs import write_list_set
+from tests.test_configs import NAMES, PHOTOGRAPHS, load
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photographs")
+    write_list_set(folder)
+    return folder
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_recipe_trains_every_stage_and_moves_every_parameter_that_it_should(name):
+def test_every_recipe_trains_every_stage_and_moves_every_parameter_that_it_should(name, request):
     config = load(name)
-    config.data.name = "digits"
+    if name in PHOTOGRAPHS:
+        pytest.importorskip("grain")
+        config.data.dir = str(request.getfixturevalue("photographs"))
+        config.data.train_list, config.data.test_list = "train.txt", "test.txt"
+        config.data.groups, config.data.image_size, config.data.shorter_side = (), 32, 36
+    else:
+        config.data.name = "digits"
     config.data.factor = 0.1
     config.data.resolution = 0
     config.model.name = "reslt_resnet8" if config.model.name.startswith("reslt_") else "resnet8"
     config.model.width = 6
     config.training.epochs = max(1, len(config.stages))
-    config.training.batch_size, config.training.cpu_devices, config.training.drop_last = 128, 1, True
+    config.training.batch_size, config.training.cpu_devices, config.training.drop_last = 40 if name in PHOTOGRAPHS else 128, 1, True
     built = experiment.build(settings.resolve(config))
-    programs = Programs(built)
+    programs = create(built)
     state, stage = built.create_state(), built.stage_at(0)
     for epoch in range(config.training.epochs):
         if built.stage_at(epoch) != stage:

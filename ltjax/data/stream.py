@@ -148,8 +148,11 @@ def evaluation_batches(
 
 def choose_workers(wanted: int) -> int:
     """Worker processes for a config's number; -1 is one a core but one, at most 16, and threads on up to four cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return wanted if wanted >= 0 else min(cores - 1, MAX_WORKERS) if cores > 4 else 0
+    return wanted if wanted >= 0 else min(_cores() - 1, MAX_WORKERS) if _cores() > 4 else 0
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _decoded(source: Source, workers: int) -> Iterator[Batch]:
@@ -159,8 +162,9 @@ def _decoded(source: Source, workers: int) -> Iterator[Batch]:
         import simplejpeg  # noqa: F401
     except ImportError as error:
         raise ImportError(f"images in files need the package {error.name}: pip install 'ltjax[images]'") from None
-    # A worker decodes its batches one after the other; without workers two threads do, each two batches ahead at most.
-    threads = grain.ReadOptions(num_threads=1 if workers else 2, prefetch_buffer_size=1 if workers else 2)
+    # A worker decodes its batches one after the other; without workers a thread a core does, each one batch ahead.
+    ahead = 1 if workers else min(_cores(), 4)
+    threads = grain.ReadOptions(num_threads=ahead, prefetch_buffer_size=ahead)
     batches = grain.MapDataset.source(source).to_iter_dataset(threads)
     if workers:
         if not flags.FLAGS.is_parsed():  # Grain's processes read absl's flags; a program without absl.app has none to parse
