@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ltjax import models
+from ltjax.models import layers
 from ltjax.models.torch_weights import load_state_dict
 
 
@@ -27,10 +28,35 @@ def shapes(name, num_classes=10, **options):
         ("resnet44", 10, "linear", 658_586),
         ("resnet56", 10, "linear", 853_018),
         ("resnet110", 10, "linear", 1_727_962),
+        ("resnet50", 1000, "linear", 25_557_032),
     ],
 )
 def test_parameter_counts_are_the_published_ones(name, num_classes, classifier, published):
     assert count(shapes(name, num_classes, classifier=classifier)["params"]) == published
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_convolutions_of_groups_of_images_are_the_whole_batchs(monkeypatch, devices):
+    """Value, input and kernel gradient, of a batch that is cut into groups and of one that is not, also sharded."""
+    monkeypatch.setattr(layers, "CACHED_VALUES", 1)
+    mesh = jax.make_mesh((devices,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:devices])
+    place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    with jax.enable_x64(True):
+        generator = np.random.default_rng(0)
+        images = jax.device_put(generator.normal(size=(96, 6, 5, 3)), place)
+        kernel = generator.normal(size=(3, 3, 3, 4))
+        weights = generator.normal(size=(96, 3, 3, 4))
+        options = {"window_strides": (2, 2), "padding": ((1, 1), (1, 1)), "dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+
+        def program(function):
+            return jax.jit(jax.value_and_grad(lambda x, k: jnp.sum(weights * function(x, k, **options)), (0, 1)))
+
+        grouped, whole = program(layers.conv_general_dilated), program(jax.lax.conv_general_dilated)
+        assert (
+            grouped.lower(images, kernel).as_text().count("stablehlo.convolution")
+            > 3 * whole.lower(images, kernel).as_text().count("stablehlo.convolution") - 1
+        )
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), grouped(images, kernel), whole(images, kernel))
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +107,7 @@ def test_bfloat16_keeps_parameters_and_statistics_in_float32_and_stays_near(smal
 @pytest.mark.parametrize(
     ("arguments", "options", "told"),
     [
-        (("resnet23", 10), {}, "unknown model 'resnet23'; did you mean 'resnet32'?"),
+        (("resnet23", 10), {}, "unknown model 'resnet23'; did you mean 'resnet34'?"),
         (("resnet32", 0), {}, "num_classes is 0"),
         (("resnet32", 10), {"depth": 3}, "model 'resnet32': .*depth"),
     ],
@@ -247,6 +273,21 @@ def test_reslt_predicts_by_the_sum_of_its_branches():
     branches = model.apply(variables, images, branches=True)
     assert branches.shape == (3, 4, 10)
     np.testing.assert_allclose(model.apply(variables, images), branches.sum(axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("head", ["batch_norm", "grouped"])
+@pytest.mark.parametrize("name", ["reslt_resnet10", "reslt_resnet50", "reslt_resnext50"])
+def test_reslt_stands_on_networks_for_photographs_too(name, head):
+    model = models.create(name, 7, head=head, width=16)
+    images = jnp.zeros((2, 64, 64, 3))
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), images))
+    assert jax.eval_shape(lambda v: model.apply(v, images), variables).shape == (2, 7)
+    assert jax.eval_shape(lambda v: model.apply(v, images, branches=True), variables).shape == (3, 2, 7)
+    arrays = models.to_torch(name, jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), variables))
+    back = models.from_torch(name, arrays)
+    assert jax.tree.map(lambda leaf: leaf.shape, back) == jax.tree.map(lambda leaf: leaf.shape, dict(variables))
+    if head == "grouped":
+        assert variables["params"]["branches"]["kernel"].shape[-1] % 3 == 0
 
 
 def test_grouped_reslt_keeps_its_last_stage_divisible_by_three():

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ltjax.models.layers import BatchNorm, classifier, torch_uniform
+from ltjax.models.layers import BatchNorm, classifier, conv_general_dilated, torch_uniform
 
 he_normal_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
@@ -70,6 +70,10 @@ class Bottleneck(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         inner = self.channels * self.group_width // 64 * self.groups
+        if inner < 1:
+            raise ValueError(
+                f"{self.groups} groups of {self.group_width} / 64 of {self.channels} channels are empty; expected a greater width"
+            )
         out = _conv(inner, 1, 1, "conv1", self.kernel_init(x.shape[-1], 1), **types)(x)
         out = nn.relu(BatchNorm(name="bn1", **types)(out, train=train))
         out = _conv(inner, 3, self.stride, "conv2", self.kernel_init(inner // self.groups, 3), groups=self.groups, **types)(out)
@@ -151,4 +155,5 @@ def _shortcut(x: jax.Array, out: jax.Array, stride: int, name: str, init: Any, t
 
 def _conv(features: int, size: int, stride: int, name: str, init: Any, groups: int = 1, **types: Any) -> nn.Conv:
     options = {"padding": (size - 1) // 2, "use_bias": False, "feature_group_count": groups, "kernel_init": init, "name": name}
+    options["conv_general_dilated"] = conv_general_dilated
     return nn.Conv(features, (size, size), strides=stride, **options, **types)

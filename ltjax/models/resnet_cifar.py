@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ltjax.models.layers import BatchNorm, classifier, he_normal
+from ltjax.models.layers import BatchNorm, classifier, conv_general_dilated, he_normal
 
 
 class BasicBlock(nn.Module):
@@ -91,5 +91,6 @@ def conv3x3(features: int, stride: int, *, name: str, dtype: Any, param_dtype: A
         kernel_init=he_normal,
         dtype=dtype,
         param_dtype=param_dtype,
+        conv_general_dilated=conv_general_dilated,
         name=name,
     )

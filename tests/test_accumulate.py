@@ -1,0 +1,72 @@
+"""A batch computed in parts is the batch: its loss with class weights and mixing, its gradient in both of SAM's passes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ltjax.training import experiment, settings
+from ltjax.training.step import train_step, update
+
+
+def built_with(config, accumulate, **changes):
+    config = config.copy_and_resolve_references()
+    config.update_from_flattened_dict({"training.accumulate": accumulate, "training.epochs": 5, **changes})
+    return experiment.build(settings.resolve(config))
+
+
+def stepped(config, accumulate, **changes):
+    """The state after one step of the last epoch, where class weights count."""
+    built = built_with(config, accumulate, **changes)
+    images = jnp.asarray(built.dataset.train_images[::6][:64])
+    labels = jnp.asarray(built.dataset.train_labels[::6][:64])
+    state = built.create_state()
+    return jax.jit(train_step, static_argnums=0)(built.recipe, state, images, labels, built.settings(4))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"sam.enabled": False},
+        {"mixing.name": "mixup"},
+        {"mixing.name": "remix"},
+        {"training.cpu_devices": 4},
+        {"augment.cutout": 3, "loss.name": "vector_scaling"},
+    ],
+    ids=str,
+)
+def test_parts_are_the_whole_where_batch_norm_does_not_look_at_the_batch(digits_config, changes):
+    """Frozen statistics, so that a part's activations do not depend on which images share it."""
+    changes = {"parameters.frozen_statistics": True, **changes}
+    whole, parts = stepped(digits_config, 1, **changes), stepped(digits_config, 4, **changes)
+    np.testing.assert_allclose(parts.running.loss, whole.running.loss, rtol=1e-5)
+    assert int(parts.running.correct) == int(whole.running.correct)
+    # float32 sums in another order, through both passes of SAM
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6), parts.params, whole.params)
+
+
+def test_batch_norm_sees_one_part_after_the_other(digits_config):
+    """Its running statistics move four times, once a part: images i, i + 4, i + 8, ..."""
+    built = built_with(digits_config, 4, **{"sam.enabled": False})
+    state = built.create_state()
+    images = jax.random.normal(jax.random.key(0), (64, 8, 8, 1))
+    after = jax.jit(update, static_argnums=0)(built.recipe, state, images, jnp.arange(64) % 10, built.settings(0))
+    stats = state.batch_stats
+    for part in range(4):
+        variables = {"params": state.params, "batch_stats": stats}
+        stats = built.recipe.model.apply(variables, images[part::4], train=True, mutable=["batch_stats"])[1]["batch_stats"]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after.batch_stats, stats)
+
+
+def test_a_short_last_batch_that_does_not_divide_is_computed_whole(digits_config):
+    built = built_with(digits_config, 4)
+    images, labels = jnp.asarray(built.dataset.train_images[:30]), jnp.asarray(built.dataset.train_labels[:30])
+    state = jax.jit(train_step, static_argnums=0)(built.recipe, built.create_state(), images, labels, built.settings(0))
+    assert int(state.running.count) == 30
+    assert np.isfinite(state.running.loss)
+
+
+def test_reslt_takes_no_parts(digits_config):
+    with pytest.raises(ValueError, match=r"config.training.accumulate is 4, expected 1"):
+        built_with(digits_config, 4, **{"loss.name": "reslt", "model.name": "reslt_resnet8", "model.classifier": "linear", "stages": ()})
