@@ -48,6 +48,7 @@ def _main(argv: Sequence[str]) -> None:
     from ltjax.training import devices
     from ltjax.training.loop import Diverged, Stopped
 
+    devices.keep_compiled_programs()
     try:
         if _DISTRIBUTED.value or _COORDINATOR.value:
             devices.join_processes(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
