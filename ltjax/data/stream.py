@@ -18,8 +18,8 @@ from ltjax.data import decode
 from ltjax.data.files import Images, StreamedDataset
 
 MAX_WORKERS = 16
-_PLANNED = 4_000_000
-"""Places of an epoch order that go to the workers at once: 16 MB each."""
+_PLANNED = 1_000_000
+"""Places of epoch orders that go to each worker at once: 12 MB. The workers start anew for the next."""
 
 
 class Batch(NamedTuple):

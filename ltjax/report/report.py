@@ -190,6 +190,7 @@ def _page(summaries: Sequence[Summary], pictures: Mapping[str, str]) -> str:
                 "path": run.path.name,
                 "start": run.record["starts"][-1],
                 "minutes": run.seconds / 60,
+                "memory": run.memory,
                 "epochs": _progress(run),
                 "images": sum(run.record["data"]["class_counts"]),
                 "config": {name: value for name, value in sorted(run.config.items()) if not name.startswith("by_dataset.")},
@@ -233,7 +234,8 @@ recall is the accuracy.</p>
 {% endif %}
 <h2>Runs</h2>
 {% for run in runs %}<details><summary>{{ run.title }}: {{ run.epochs }}, {{ "{:,}".format(run.images) }} training images,
-{{ "%.1f"|format(run.minutes) }} minutes of training on {{ run.start.device }} ({{ run.path }})</summary>
+{{ "%.1f"|format(run.minutes) }} minutes of training on {{ run.start.device }}
+{%- for place, mebibytes in run.memory.items() %}, {{ "{:,}".format(mebibytes) }} MiB on {{ place }}{% endfor %} ({{ run.path }})</summary>
 <p>Started {{ run.start.time }}; revision {{ run.start.git or "unknown" }}; Python {{ run.start.python }};
 {% for name, version in run.start.versions.items() %}{{ name }} {{ version }}{{ ", " if not loop.last }}{% endfor %}.<br>
 <code>{{ run.start.command|join(" ") }}</code></p>

@@ -67,6 +67,12 @@ class Run:
         """Training time, without compilation of the evaluation, data loading and evaluation."""
         return float(sum(row["seconds"] for row in self.rows))
 
+    @property
+    def memory(self) -> dict[str, int]:
+        """Peak MiB of the host process and of a device, as far as recorded."""
+        places = {"host": "peak_host_mib", "a device": "peak_device_mib"}
+        return {place: max(row.get(name, 0) for row in self.rows) for place, name in places.items() if name in self.rows[-1]}
+
 
 def load_run(path: Path) -> Run:
     """Reads a work directory, finished or not.
@@ -138,6 +144,7 @@ class Summary:
             "seeds": [run.seed for run in self.runs],
             "epochs": [len(run.rows) for run in self.runs],
             "training_seconds": [round(run.seconds, 1) for run in self.runs],
+            "peak_memory_mib": [run.memory for run in self.runs],
             "last_epoch": {name: _json_pair(pair) for name, pair in self.figures.items()},
             "last_epoch_each": [{name: run.last[name] for name in self.figures} for run in self.runs],
             "last_epoch_per_class": [run.last["per_class"] for run in self.runs],

@@ -7,6 +7,8 @@ import faulthandler
 import hashlib
 import os
 import platform
+import resource
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +143,17 @@ def put_batch(local: Any, size: int, sharding: jax.sharding.NamedSharding | None
     if sharding.is_fully_addressable:
         return jax.device_put(local, sharding)
     return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf, (size, *leaf.shape[1:])), local)
+
+
+def peak_memory(used: list[jax.Device]) -> dict[str, int]:
+    """Most memory held so far, in MiB: of this process, and of its first device where that tells."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = {"peak_host_mib": peak // (2**20 if sys.platform == "darwin" else 2**10)}
+    local = next(device for device in used if device.process_index == jax.process_index())
+    stats = local.memory_stats() if local.platform != "cpu" else None
+    if stats and "peak_bytes_in_use" in stats:
+        found["peak_device_mib"] = stats["peak_bytes_in_use"] // 2**20
+    return found
 
 
 def any_process(flag: bool) -> bool:

@@ -192,6 +192,7 @@ class _Run:
             "train_accuracy": int(running.correct) / count,
             "seconds": round(seconds, 3),
             "images_per_second": round((count - seen) / seconds, 1),
+            **devices.peak_memory(self.experiment.devices),
         }
         last = epoch + 1 == self.config.training.epochs
         improved = False
