@@ -62,9 +62,9 @@ def test_every_network_has_torchvisions_parameters(torchvision, name):
     assert set(models.to_torch(name, zeros)) == theirs
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_weights_start_as_torchvisions(torchvision, name):
+def test_weights_start_as_torchvisions(torchvision):
     """Deviations of the large layers, which a random draw gives to a few parts in a hundred."""
+    name = "resnet18"
     network = torchvision.models.get_model(name, num_classes=10)
     variables = jax.jit(models.create(name, 10).init)(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
     ours = models.to_torch(name, variables)
@@ -74,11 +74,11 @@ def test_weights_start_as_torchvisions(torchvision, name):
 
 
 def test_zero_init_starts_each_block_as_its_shortcut(torchvision):
-    variables = jax.jit(models.create("resnet50", 10, zero_init=True).init)(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
-    network = torchvision.models.resnet50(num_classes=10, zero_init_residual=True)
-    ours = models.to_torch("resnet50", variables)
+    variables = jax.jit(models.create("resnet18", 10, zero_init=True).init)(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    network = torchvision.models.resnet18(num_classes=10, zero_init_residual=True)
+    ours = models.to_torch("resnet18", variables)
     zeros = {key for key, value in network.state_dict().items() if key.endswith("weight") and not value.any()}
-    assert len(zeros) == 16
+    assert len(zeros) == 8
     assert {key for key, value in ours.items() if key.endswith("weight") and not value.any()} == zeros
 
 

@@ -28,11 +28,9 @@ def stepped(config, accumulate, **changes):
     "changes",
     [
         {},
-        {"sam.enabled": False},
         {"mixing.name": "mixup"},
         {"mixing.name": "remix"},
         {"training.cpu_devices": 4},
-        {"augment.cutout": 3, "loss.name": "vector_scaling"},
     ],
     ids=str,
 )
