@@ -57,8 +57,6 @@ def ltjax_side(options: argparse.Namespace, sam: bool, dtype: str) -> dict:
     config = ldam_drw_sam.get_config()
     config.data.profile, config.model.dtype, config.sam.enabled = "full", dtype, sam
     config.training.drop_last, config.evaluation.batch_size = True, 100
-    on_cpu = jax.default_backend() == "cpu"
-    config.training.steps_per_call = 1 if on_cpu else 0
     began = time.perf_counter()
     built = experiment.build(settings.resolve(config))
     running = programs.create(built)
