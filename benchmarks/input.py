@@ -2,8 +2,8 @@
 
   python benchmarks/input.py --out docs/results/input.json
 
-Photographs: random windows of scikit-learn's and scikit-image's sample photographs, 500 x 375 pixels, JPEG quality 98 (so about
-the 110 KB that ImageNet's have on average at about this size). Three tables:
+Photographs: random windows of scikit-learn's and scikit-image's sample photographs, 500 x 375 pixels, JPEG quality 98 (97 KB on
+average, about what ImageNet's have). Three tables:
 
 1. decoders alone, one thread: a random resized crop at 224 pixels by each library;
 2. the whole training input in one worker process: torch's does the crop, flip, colour jitter, conversion and normalisation as the published

@@ -77,10 +77,9 @@ def ltjax_side(options: argparse.Namespace, sam: bool, dtype: str) -> dict:
 
     run(1)
     compiling = time.perf_counter() - began
-    stats = jax.devices()[0].memory_stats() or {}
     device = f"{len(built.devices)} x {built.devices[0].device_kind}"
     return {"compiling_seconds": compiling, "device": device, "version": jax.__version__} | timed(
-        run, options, lambda: (jax.devices()[0].memory_stats() or stats).get("peak_bytes_in_use", 0)
+        run, options, lambda: (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
     )
 
 

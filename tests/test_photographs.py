@@ -1,5 +1,6 @@
 """Lists, folders and tfds data sources of photographs: what is read, what is refused, and the batches that come out."""
 
+import importlib.util
 import json
 
 import jax
@@ -352,6 +353,13 @@ def test_the_record_of_a_run_tells_its_images(root, tmp_path, copy):
 def test_bad_values_are_refused_before_the_first_step(root, field, value, message):
     with pytest.raises(ValueError, match=message):
         build(config_for(root, **{field: value}))
+
+
+def test_a_missing_package_is_named_before_the_first_step(root, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "simplejpeg" else found(name))
+    with pytest.raises(ImportError, match=r"need the package simplejpeg: pip install 'ltjax\[images\]'"):
+        build(config_for(root))
 
 
 def test_a_tiff_named_jpeg_is_read_by_what_it_is(tmp_path):

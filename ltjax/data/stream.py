@@ -7,6 +7,7 @@ continued run sees what it would have seen.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -155,13 +156,16 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def check_packages() -> None:
+    """Raises ImportError, in one line, where a package that decoding needs is missing."""
+    for name in ("cv2", "grain", "simplejpeg"):
+        if importlib.util.find_spec(name) is None:
+            raise ImportError(f"images in files need the package {name}: pip install 'ltjax[images]'")
+
+
 def _decoded(source: Source, workers: int) -> Iterator[Batch]:
-    try:
-        import cv2  # noqa: F401
-        import grain
-        import simplejpeg  # noqa: F401
-    except ImportError as error:
-        raise ImportError(f"images in files need the package {error.name}: pip install 'ltjax[images]'") from None
+    import grain
+
     # A worker decodes its batches one after the other; without workers a thread a core does, each one batch ahead.
     ahead = 1 if workers else min(_cores(), 4)
     threads = grain.ReadOptions(num_threads=ahead, prefetch_buffer_size=ahead)

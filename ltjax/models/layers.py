@@ -14,8 +14,8 @@ he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 def conv_general_dilated(images: jax.Array, kernel: jax.Array, *arguments: Any, **options: Any) -> jax.Array:
     """jax.lax's, for nn.Conv; on a CPU a large batch passes in groups of 32 images, which stay in its cache.
 
-    XLA's kernel gradient takes 12 ms for 128 images, 4 x 1.3 ms for 4 x 32 (16 channels of 32 x 32 pixels, two cores); a training step of
-    ResNet-32 takes 0.78 of the time (docs/performance.md). Group i holds images i, i + k, ...: a sharded batch stays on its devices.
+    XLA's kernel gradient takes 12 ms for 128 images, 4 x 1.3 ms for 4 x 32 (16 channels of 32 x 32 pixels, two cores); the gradient of
+    ResNet-32 takes 0.77 of the time (docs/performance.md). Group i holds images i, i + k, ...: a sharded batch stays on its devices.
     """
     groups = images.shape[0] // CACHED_IMAGES
     if jax.default_backend() != "cpu" or groups < 2 or images.shape[0] % CACHED_IMAGES or images.size < CACHED_VALUES:

@@ -12,6 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ltjax import data, metrics, reweighting
+from ltjax.data import stream
 from ltjax.training import devices, settings
 from ltjax.training.initial import load_variables, taken_over, trained_parameters
 from ltjax.training.recipe import compiled_as, make_recipe
@@ -161,6 +162,7 @@ def _whole(config: ConfigDict) -> data.Dataset | data.StreamedDataset:
     """The data set before it is made long-tailed."""
     if not data.is_streamed(config.name):
         return data.load(config.name, config.dir, download=config.download)
+    stream.check_packages()
     sizes = {"image_size": config.image_size, "shorter_side": config.shorter_side}
     if config.name == "image_list":
         return data.load_image_list(config.dir, config.train_list, config.test_list, **sizes)
