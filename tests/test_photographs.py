@@ -146,11 +146,16 @@ def test_a_folder_that_is_split_already_is_taken_as_it_is(tmp_path):
         data.load_folder(str(tmp_path))
 
 
-def test_folders_without_images_are_refused(tmp_path):
+def test_folders_without_images_or_classes_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no images"):
         data.load_folder(str(tmp_path))
     with pytest.raises(FileNotFoundError, match="is no folder"):
         data.load_folder(str(tmp_path / "absent"))
+    (tmp_path / "ant").mkdir()
+    for number, image in enumerate(crops(0, 3)):
+        image.save(tmp_path / "ant" / f"{number}.jpg")
+    with pytest.raises(ValueError, match="holds one class folder, ant; expected at least two"):
+        data.load_folder(str(tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -346,6 +351,7 @@ def test_the_record_of_a_run_tells_its_images(root, tmp_path, copy):
         ("data.test_fraction", 1.0, "expected 0 or more, below 1"),
         ("data.unreadable", "ignore", "config.data.unreadable is 'ignore'; known: error, skip"),
         ("training.accumulate", 3, "expected a divisor of config.training.batch_size, 8"),
+        ("data.groups", (390, 835), "config.data.groups do not fit image_list: .* --config.data.groups='\\(\\)' groups by"),
         ("data.train_list", "", "config.data.train_list is empty"),
         ("data.name", "image_lists", "did you mean 'image_list'"),
     ],

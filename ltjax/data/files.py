@@ -201,6 +201,8 @@ def load_folder(folder: str, *, test_fraction: float = 0.1, split_seed: int = 0,
         train_paths, test_paths = ([path for path, out in zip(paths, held_out, strict=True) if out == half] for half in (False, True))
         train_labels, test_labels = labels[~held_out], labels[held_out]
     counts = np.bincount(train_labels, minlength=len(names))
+    if len(names) == 1:
+        raise ValueError(f"{root} holds one class folder, {names[0]}; expected at least two, {root}/CLASS/*.jpg")
     if not len(names) or not counts.all():
         empty = names[int(np.argmin(counts))] if names else "any class"
         raise ValueError(f"{root}: no training images of {empty}; expected {root}/CLASS/*.jpg with at least two images a class")

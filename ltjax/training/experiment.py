@@ -144,7 +144,12 @@ def build(config: ConfigDict) -> Experiment:
     if len(config.data.mean) != dataset.image_shape[-1]:
         raise ValueError(f"config.data.mean is {config.data.mean}; expected {dataset.image_shape[-1]} values, one a channel")
     if tuple(config.data.groups):
-        groups = metrics.groups_by_index(dataset.num_classes, tuple(config.data.groups))
+        try:
+            groups = metrics.groups_by_index(dataset.num_classes, tuple(config.data.groups))
+        except ValueError as error:
+            raise ValueError(
+                f"config.data.groups do not fit {dataset.name}: {error}; --config.data.groups='()' groups by config.data.group_thresholds"
+            ) from None
     else:
         groups = metrics.groups_by_threshold(counts, *config.data.group_thresholds)
     stages = settings.stages(config)
