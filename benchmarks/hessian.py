@@ -1,6 +1,6 @@
 """Class-wise Hessian spectra of ResNet-32: ltjax against the same algorithm in eager PyTorch double-backward, in one run.
 
-  python benchmarks/hessian.py --out docs/results/hessian_speed.json
+  python benchmarks/hessian.py --out docs/results/hessian_speed.json        8 minutes on 2 cores
 
 Each side computes, for --classes classes of --images images each, the density of --steps Lanczos steps with full re-orthogonalisation
 (twice) from one Rademacher probe, in float32. Sides run one after the other in processes of their own, so that each has its own peak
@@ -147,7 +147,7 @@ def timed(options, spectrum):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--classes", type=int, default=10)
+    parser.add_argument("--classes", type=int, default=2)
     parser.add_argument("--images", type=int, default=128, help="of each class")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--keep_gib", type=float, default=1.0, help="ltjax may keep so much between products")

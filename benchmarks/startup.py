@@ -1,9 +1,10 @@
-"""Time of a whole command that trains two steps and evaluates once: cold, and with the programs that an earlier start compiled.
+"""Start-up of the main recipe: seconds from the command to its first finished step, and of a whole short command; cold, and later.
 
-  python benchmarks/startup.py --out docs/results/startup.json
+  python benchmarks/startup.py --out docs/results/startup.json        about 5 minutes on 2 cores
 
-The command is `python launch.py --config=configs/ldam_drw_sam.py` on 130 images, so nearly all of its time is start-up: imports, reading
-CIFAR-10, compilation of the training step, of its short last batch and of the evaluation, checkpoint and report. Needs CIFAR-10 (--data).
+The command is `python launch.py --config=configs/ldam_drw_sam.py` on 130 images of CIFAR-10 (--data), so nearly all of its time is
+start-up: imports, reading the data, compilation; the whole one also trains the short last batch, evaluates 10,000 images, saves and
+reports. The first start finds an empty folder of compiled programs, the later one what the first compiled.
 """
 
 from __future__ import annotations
@@ -19,17 +20,39 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+BEGAN = "LTJAX_BENCHMARK_BEGAN"
 
 
-def start(work: Path, number: int, data: str, **variables: str) -> float:
-    command = [
-        *(sys.executable, str(ROOT / "launch.py"), f"--config={ROOT / 'configs/ldam_drw_sam.py'}", f"--workdir={work / str(number)}"),
+def command(work: Path, data: str) -> list[str]:
+    return [
+        *(f"--config={ROOT / 'configs/ldam_drw_sam.py'}", f"--workdir={tempfile.mkdtemp(dir=work)}", "--config.logging.tensorboard=False"),
         *("--config.training.epochs=1", "--config.data.profile=counts", f"--config.data.counts={(13,) * 10}", f"--config.data.dir={data}"),
-        "--config.logging.tensorboard=False",
     ]
-    began = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True, env=os.environ | variables | {"XDG_CACHE_HOME": str(work / "cache")})
-    return time.perf_counter() - began
+
+
+def seconds(program: Path, flags: list[str], cache: Path) -> float:
+    began = time.time()
+    variables = {"XDG_CACHE_HOME": str(cache), BEGAN: str(began)}
+    done = subprocess.run([sys.executable, str(program), *flags], check=True, capture_output=True, text=True, env=os.environ | variables)
+    return float(done.stdout.split()[-1]) if program == Path(__file__) else time.time() - began
+
+
+def until_the_first_step() -> None:
+    """Runs the command's own code until its first step is done, and prints how long that took."""
+    sys.path.insert(0, str(ROOT))
+    from ltjax import command
+
+    def advance(self, *arguments):
+        import jax
+
+        jax.block_until_ready(original(self, *arguments))
+        print(time.time() - float(os.environ[BEGAN]), flush=True)
+        os._exit(0)
+
+    from ltjax.training.programs import Programs
+
+    original, Programs.advance = Programs.advance, advance
+    command.run()
 
 
 def main() -> None:
@@ -38,21 +61,25 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    rows: dict[str, list[float]] = {"first start": [], "later start": []}
-    for repeat in range(options.repeats):
-        with tempfile.TemporaryDirectory() as place:
-            rows["first start"].append(start(Path(place), 0, options.data))
-            rows["later start"].append(start(Path(place), 1, options.data))
-        print(f"repeat {repeat + 1}: first {rows['first start'][-1]:.1f} s, later {rows['later start'][-1]:.1f} s", flush=True)
-    ratio = min(rows["first start"]) / min(rows["later start"])
-    print(f"a later start takes {1 / ratio:.2f} of the first one's time")
+    rows: dict[str, dict[str, list[float]]] = {}
+    for what, program in (("to the first step", Path(__file__)), ("whole command", ROOT / "launch.py")):
+        row = rows[what] = {"first": [], "later": []}
+        for _ in range(options.repeats):
+            with tempfile.TemporaryDirectory() as place:
+                for start in row.values():
+                    start.append(seconds(program, command(Path(place), options.data), Path(place) / "cache"))
+        first, later = (min(row[start]) for start in row)
+        print(f"{what:18}: first start {first:5.1f} s, later {later:5.1f} s, {later / first:.2f} of it", flush=True)
     if options.out:
+        import jax
+
         revision = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-        record = {"what": __doc__.splitlines()[0], "seconds": rows, "ratio": ratio, "host": platform.machine(), "cores": os.cpu_count()}
-        record |= {"revision": revision, "time": time.strftime("%Y-%m-%d")}
+        record = {"what": __doc__.splitlines()[0], "seconds": rows, "host": platform.machine(), "cores": os.cpu_count()}
+        device = jax.devices()[0]
+        record |= {"device": device.device_kind, "jax": jax.__version__, "revision": revision, "time": time.strftime("%Y-%m-%d")}
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    until_the_first_step() if BEGAN in os.environ else main()

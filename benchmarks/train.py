@@ -1,12 +1,13 @@
 """Training speed of LDAM + DRW + SAM with ResNet-32 on CIFAR-10-LT: ltjax against PyTorch on the same device, in one run.
 
   python benchmarks/train.py --out docs/results/train_cpu.json        under 10 minutes on a CPU or a GPU
+  python benchmarks/train.py --tries --out docs/results/train_tries.json        what may make ltjax faster on a GPU
 
 Every variant trains the recipe's own step (batch 128, crop, flip, both SAM passes, momentum, weight decay) on 12,406 images of random
 pixels with the counts of CIFAR-10-LT; variants run in processes of their own, one after the other. A figure is the median rate over
 --repeats stretches of --steps steps, after compilation and as many warm-up steps.
 
-  ltjax             float32; on a GPU also bfloat16, and whole epochs in one call
+  ltjax             float32; on a GPU whole epochs in one call, also in bfloat16, and 8 seeds together in one program (images of all)
   ltjax, no SAM     the same with one pass a step
   PyTorch           eager, contiguous NCHW, augmentation as tensor operations on the batch; on a GPU the images come from a DataLoader
                     with workers, as in the authors' program, and cuDNN's benchmark mode is on
@@ -17,6 +18,7 @@ pixels with the counts of CIFAR-10-LT; variants run in processes of their own, o
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import platform
@@ -25,9 +27,14 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from ltjax.training import experiment
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -44,7 +51,10 @@ def pixels() -> tuple[np.ndarray, np.ndarray]:
     return generator.integers(0, 256, (len(labels), 32, 32, 3), np.uint8), labels
 
 
-def ltjax_side(options: argparse.Namespace, sam: bool, dtype: str) -> dict:
+def ltjax_steps(
+    sam: bool = True, dtype: str = "float32", seeds: int = 1, **training: int
+) -> tuple[Callable[[int], int], experiment.Experiment]:
+    """What trains so many steps, or a few more, and returns how many; and the experiment. `training`: fields of the config."""
     import jax
 
     from configs import ldam_drw_sam
@@ -57,10 +67,10 @@ def ltjax_side(options: argparse.Namespace, sam: bool, dtype: str) -> dict:
     config = ldam_drw_sam.get_config()
     config.data.profile, config.model.dtype, config.sam.enabled = "full", dtype, sam
     config.training.drop_last, config.evaluation.batch_size = True, 100
-    began = time.perf_counter()
+    config.training.update(training)
     built = experiment.build(settings.resolve(config))
-    running = programs.create(built)
-    state, per_epoch = built.create_state(), built.steps_per_epoch
+    running = programs.create(built, seeds)
+    state, per_epoch = running.together([built.of_seed(seed).create_state() for seed in range(seeds)]), built.steps_per_epoch
     epoch = built.settings(20)
     position = 0
 
@@ -75,12 +85,19 @@ def ltjax_side(options: argparse.Namespace, sam: bool, dtype: str) -> dict:
         jax.block_until_ready(state)
         return done
 
+    return run, built
+
+
+def ltjax_side(options: argparse.Namespace, seeds: int = 1, **choices: Any) -> dict:
+    import jax
+
+    began = time.perf_counter()
+    run, built = ltjax_steps(seeds=seeds, **choices)
     run(1)
     compiling = time.perf_counter() - began
     device = f"{len(built.devices)} x {built.devices[0].device_kind}"
-    return {"compiling_seconds": compiling, "device": device, "version": jax.__version__} | timed(
-        run, options, lambda: (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
-    )
+    row = timed(lambda steps: seeds * run(steps), options, lambda: (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0))
+    return {"compiling_seconds": compiling, "device": device, "version": jax.__version__} | row
 
 
 def torch_side(options: argparse.Namespace, sam: bool, tuned: bool, compiled: bool) -> dict:
@@ -184,15 +201,65 @@ def timed(run, options: argparse.Namespace, peak) -> dict:
     }
 
 
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A way to train. `when`: always, gpu, or tries (on --tries alone); `flags`: for XLA."""
+
+    side: Callable[..., dict]
+    choices: dict[str, Any]
+    when: str = "always"
+    flags: str | None = None
+
+
+def ours(when: str = "always", flags: str | None = None, **choices: Any) -> Variant:
+    return Variant(ltjax_side, choices, when, flags)
+
+
+def theirs(sam: bool, tuned: bool, compiled: bool) -> Variant:
+    return Variant(torch_side, {"sam": sam, "tuned": tuned, "compiled": compiled})
+
+
+BFLOAT16 = "ltjax, bfloat16"
 VARIANTS = {
-    "ltjax": lambda options: ltjax_side(options, True, "float32"),
-    "ltjax, bfloat16": lambda options: ltjax_side(options, True, "bfloat16"),
-    "ltjax, no SAM": lambda options: ltjax_side(options, False, "float32"),
-    "PyTorch": lambda options: torch_side(options, True, False, False),
-    "PyTorch, tuned": lambda options: torch_side(options, True, True, False),
-    "PyTorch, tuned and compiled": lambda options: torch_side(options, True, True, True),
-    "PyTorch, tuned, no SAM": lambda options: torch_side(options, False, True, False),
+    "ltjax": ours(),
+    BFLOAT16: ours("gpu", dtype="bfloat16"),
+    f"{BFLOAT16}, 8 seeds": ours("gpu", dtype="bfloat16", seeds=8),
+    "ltjax, no SAM": ours(sam=False),
+    "PyTorch": theirs(True, False, False),
+    "PyTorch, tuned": theirs(True, True, False),
+    "PyTorch, tuned and compiled": theirs(True, True, True),
+    "PyTorch, tuned, no SAM": theirs(False, True, False),
+    f"{BFLOAT16}, one step a call": ours("tries", dtype="bfloat16", steps_per_call=1),
+    f"{BFLOAT16}, 4 steps a turn": ours("tries", dtype="bfloat16", unroll=4),
+    f"{BFLOAT16}, the loop in a CUDA graph": ours("tries", "--xla_gpu_enable_command_buffer=+WHILE", dtype="bfloat16"),
+    f"{BFLOAT16}, no CUDA graphs": ours("tries", "--xla_gpu_enable_command_buffer=", dtype="bfloat16"),
+    f"{BFLOAT16}, no autotuning": ours("tries", "--xla_gpu_autotune_level=0", dtype="bfloat16"),
+    f"{BFLOAT16}, 2 seeds": ours("tries", dtype="bfloat16", seeds=2),
+    f"{BFLOAT16}, 8 seeds in turn": ours("tries", dtype="bfloat16", seeds=8, vmap_seeds=0),
 }
+"""In the order in which they are measured."""
+FLOOR_SECONDS = {"NVIDIA H200": 7.0}
+"""Of the recipe's memory traffic alone, by device (docs/performance.md)."""
+
+
+def chosen(options: argparse.Namespace, on_gpu: bool) -> list[str]:
+    if options.variants:
+        return options.variants.split(";")
+    if options.tries:
+        return [BFLOAT16, f"{BFLOAT16}, 8 seeds", *(name for name, variant in VARIANTS.items() if variant.when == "tries")]
+    return [name for name, variant in VARIANTS.items() if variant.when == "always" or (variant.when == "gpu" and on_gpu)]
+
+
+def speedups(rows: dict[str, dict]) -> dict[str, float]:
+    """Ratios of what was measured: ltjax's fastest against each PyTorch, without SAM too, and each way against the plain one."""
+    rate = {name: row["images_per_second"] for name, row in rows.items()}
+    ratios = {}
+    single = [name for name in ("ltjax", BFLOAT16) if name in rate]
+    if single:
+        best = max(single, key=rate.__getitem__)
+        ratios = {f"{best} against {name}": rate[best] / rate[name] for name in rate if name.startswith("PyTorch") and "no SAM" not in name}
+    pairs = [("ltjax, no SAM", "PyTorch, tuned, no SAM"), *((name, BFLOAT16) for name in rate if name.startswith(f"{BFLOAT16},"))]
+    return ratios | {f"{one} against {other}": rate[one] / rate[other] for one, other in pairs if {one, other} <= rate.keys()}
 
 
 def main() -> None:
@@ -200,43 +267,44 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0, help="of one stretch; 0 is 8 on a CPU, 194 (two epochs) on a GPU")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--variants", default="", help="by semicolons; all that suit the device by default")
+    parser.add_argument("--tries", action="store_true", help="ways to make ltjax faster on a GPU, instead of the comparison")
+    parser.add_argument("--limit", type=int, default=150, help="seconds after which a variant is given up")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--variant", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.variant:
-        print(json.dumps(VARIANTS[options.variant](options)))
+        variant = VARIANTS[options.variant]
+        print(json.dumps(variant.side(options, **variant.choices)))
         return
     import torch
 
     on_gpu = torch.cuda.is_available()
     options.steps = options.steps or (194 if on_gpu else 8)
-    wanted = options.variants.split(";") if options.variants else [name for name in VARIANTS if on_gpu or name != "ltjax, bfloat16"]
     rows = {}
-    for name in wanted:
+    for name in chosen(options, on_gpu):
         command = [sys.executable, __file__, f"--variant={name}", f"--steps={options.steps}", f"--repeats={options.repeats}"]
-        finished = subprocess.run(command, capture_output=True, text=True)
+        environment = os.environ | ({} if VARIANTS[name].flags is None else {"XLA_FLAGS": VARIANTS[name].flags})
+        try:
+            finished = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=options.limit)
+        except subprocess.TimeoutExpired:
+            print(f"{name}: given up after {options.limit} s", flush=True)
+            continue
         if finished.returncode:
             print(f"{name}: failed ({(finished.stderr.strip().splitlines() or ['?'])[-1][:160]})", flush=True)
             continue
         rows[name] = row = json.loads(finished.stdout.splitlines()[-1])
+        row["recipe_seconds"] = RECIPE_IMAGES / row["images_per_second"]
+        floor = FLOOR_SECONDS.get(row["device"].removeprefix("1 x "))
         print(
             f"{row['images_per_second']:9.0f} images/s ({row['spread'][0]:.0f} to {row['spread'][1]:.0f})  {name}: first step after"
             f" {row['compiling_seconds']:.1f} s, {row['peak_device_mib'] or row['peak_host_mib']} MiB, {row['device']};"
-            f" the recipe's 200 epochs in {RECIPE_IMAGES / row['images_per_second'] / 60:.1f} minutes",
+            f" the recipe's 200 epochs in {row['recipe_seconds'] / 60:.1f} minutes"
+            + (f", {row['recipe_seconds'] / floor:.0f} times the floor" if floor else ""),
             flush=True,
         )
-    ratios = {}
-    if "ltjax" in rows:
-        ours = max(row["images_per_second"] for name, row in rows.items() if name.startswith("ltjax") and "no SAM" not in name)
-        for name, row in rows.items():
-            if name.startswith("PyTorch") and "no SAM" not in name:
-                ratios[name] = ours / row["images_per_second"]
-        if {"ltjax, no SAM", "PyTorch, tuned, no SAM"} <= rows.keys():
-            ratios["without SAM, PyTorch, tuned"] = (
-                rows["ltjax, no SAM"]["images_per_second"] / rows["PyTorch, tuned, no SAM"]["images_per_second"]
-            )
+    ratios = speedups(rows)
     for name, ratio in ratios.items():
-        print(f"ltjax is {ratio:.2f} times as fast as: {name}")
+        print(f"{ratio:.2f} times as fast: {name}")
     if options.out:
         revision = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
         record = {"what": __doc__.splitlines()[0], "rows": rows, "ratios": ratios, "steps": options.steps, "repeats": options.repeats}

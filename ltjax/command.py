@@ -73,13 +73,16 @@ def _main(argv: Sequence[str]) -> None:
 def _train() -> None:
     from ltjax import report
     from ltjax.training import devices
-    from ltjax.training.loop import train
+    from ltjax.training.loop import seed_folders, train, train_seeds
 
     config = _config()
     workdir = _workdir(config)
-    train(config, workdir)
+    if tuple(config.seeds):
+        train_seeds(config, workdir)
+    else:
+        train(config, workdir)
     if devices.is_lead():
-        report.write([workdir], workdir)
+        report.write(seed_folders(config, workdir) or [workdir], workdir)
 
 
 def _evaluate() -> None:
@@ -114,7 +117,7 @@ def _report() -> None:
 
 def _workdir(config) -> Path:
     data = config.data.name.replace(":", "-").replace("/", "-")
-    return Path(_WORKDIR.value or f"runs/{config.name}-{data}-seed{config.seed}")
+    return Path(_WORKDIR.value or f"runs/{config.name}-{data}-seed{'s' if tuple(config.seeds) else config.seed}")
 
 
 def _config():

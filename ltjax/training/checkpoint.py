@@ -67,7 +67,7 @@ class Checkpoints:
             force=True,
         )
 
-    def restore(self, like: TrainState | Callable[[int], TrainState]) -> Restored | None:
+    def restore(self, like: TrainState | Callable[[int], TrainState], newest: int | None = None) -> Restored | None:
         """The newest checkpoint that is whole; None if there is none.
 
         A damaged one is reported through `warn`, moved to WORKDIR/damaged/, and the one before it is used.
@@ -75,11 +75,12 @@ class Checkpoints:
         Args:
           like: a state of the same structure (its values do not matter: jax.ShapeDtypeStruct with a sharding will do), or a function
             that makes one for a stage.
+          newest: later steps are left alone.
 
         Raises:
           ValueError: there are checkpoints and none of them can be used.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
+        steps = sorted((step for step in self._manager.all_steps() if newest is None or step <= newest), reverse=True)
         for step in steps:
             try:
                 restored = self._read(step, like)

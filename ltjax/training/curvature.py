@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from ltjax import augment, hessian, losses
 from ltjax.training.experiment import Experiment, build
 from ltjax.training.initial import check_shapes, load_variables, run_variables
-from ltjax.training.settings import flat
+from ltjax.training.settings import check_one_seed, flat
 from ltjax.training.workdir import write_atomically
 
 WHOLE = "all"
@@ -51,6 +51,7 @@ def analyse(config: ConfigDict, workdir: Path, say: Callable[[str], None] = prin
     Raises:
       ValueError, FileNotFoundError: nothing to analyse, a class without images, parameters that are not finite. One line each.
     """
+    check_one_seed(config)
     experiment = build(config)
     variables = _variables(config, workdir, experiment)
     subsets = list(_subsets(experiment))

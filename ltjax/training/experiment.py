@@ -48,6 +48,12 @@ class Experiment:
         """Of the last stage, which is the one evaluated."""
         return self.recipes[-1]
 
+    def of_seed(self, seed: int) -> Experiment:
+        """The same with another seed, on the same images."""
+        config = self.config.copy_and_resolve_references()
+        config.seed, config.seeds = seed, ()
+        return dataclasses.replace(self, config=config)
+
     @property
     def steps_per_epoch(self) -> int:
         full, remainder = divmod(len(self.dataset.train_labels), self.config.training.batch_size)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ from ltjax.training.checkpoint import Checkpoints
 from ltjax.training.experiment import Experiment, build
 from ltjax.training.initial import load_variables
 from ltjax.training.progress import Display
-from ltjax.training.settings import Stage
-from ltjax.training.state import TrainState
+from ltjax.training.record import Record, restore_together
+from ltjax.training.settings import Stage, check_one_seed
+from ltjax.training.state import Running, TrainState
 from ltjax.training.step import EvaluationSums
-from ltjax.training.workdir import Scalars, Workdir
 
 
 class Stopped(Exception):
@@ -42,7 +42,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     """Trains, or continues what `workdir` holds, to the last epoch.
 
     Args:
-      config: resolved (`ltjax.training.settings.resolve`).
+      config: resolved (`ltjax.training.settings.resolve`), of one seed.
       workdir: created if absent.
 
     Returns:
@@ -53,25 +53,45 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
       Diverged: loss not finite.
       Stopped: SIGTERM or Ctrl-C; the state is saved.
     """
+    check_one_seed(config)
     experiment = build(config)
-    folder = Workdir(workdir, writes=devices.is_lead())
-    folder.begin(config, experiment.dataset, experiment.class_counts)
-    scalars = Scalars(workdir, config, writes=devices.is_lead())
-    notes: list[str] = []
-    checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, best=config.checkpoint.best, warn=notes.append)
-    try:
-        restored = checkpoints.restore(experiment.state_like)
+    return _train([experiment], [workdir])[0]
+
+
+def train_seeds(config: ConfigDict, workdir: Path) -> list[dict[str, Any]]:
+    """Trains `config.seeds` together; each leaves in `seed_folders` what it would leave alone, and can be continued alone.
+
+    Args, Raises: as `train`. One that diverges stops all; each keeps its last checkpoint.
+
+    Returns:
+      What stands in each result.json.
+    """
+    experiment = build(config)
+    return _train([experiment.of_seed(seed) for seed in config.seeds], seed_folders(config, workdir))
+
+
+def seed_folders(config: ConfigDict, workdir: Path) -> list[Path]:
+    """Work directories of `config.seeds`."""
+    return [workdir / f"seed{seed}" for seed in config.seeds]
+
+
+def _train(experiments: list[Experiment], workdirs: list[Path]) -> list[dict[str, Any]]:
+    with ExitStack() as closed:
+        records = []
+        for experiment, workdir in zip(experiments, workdirs, strict=True):
+            records.append(Record(experiment, workdir))
+            closed.callback(records[-1].close)
+        restored = restore_together(records)
+        running = programs.create(experiments[0], len(experiments))
         if restored is None:
-            state, best, stage = experiment.create_state(), None, experiment.stage_at(0)
+            states, stage = [experiment.create_state() for experiment in experiments], experiments[0].stage_at(0)
         else:
-            state, best, stage = restored
-            done = int(state.epoch) == config.training.epochs
-            notes.append(f"finished before, at step {int(state.step)}" if done else _from_here(state))
-        run = _Run(experiment, folder, checkpoints, scalars, best, stage)
-        return run.to_the_end(state, notes)
-    finally:
-        checkpoints.close()
-        scalars.close()
+            states, stage = [one.state for one in restored], restored[0].stage
+            done = int(states[0].epoch) == experiments[0].config.training.epochs
+            records[0].notes.append(f"finished before, at step {int(states[0].step)}" if done else _from_here(states[0]))
+        for k, record in enumerate(records):
+            record.begin(restored[k] if restored else None, int(states[0].epoch))
+        return _Run(records, running, stage).to_the_end(states)
 
 
 def evaluate(config: ConfigDict, workdir: Path | None) -> dict[str, Any]:
@@ -83,6 +103,7 @@ def evaluate(config: ConfigDict, workdir: Path | None) -> dict[str, Any]:
     Raises:
       ValueError, FileNotFoundError: nothing to evaluate, or it can't be read.
     """
+    check_one_seed(config)
     experiment = build(config)
     if config.init_from:
         variables = load_variables(config, experiment.recipe.model, experiment.image_shape)
@@ -118,46 +139,41 @@ def test_metrics(sums: EvaluationSums, groups: dict[str, np.ndarray]) -> dict[st
 
 
 class _Run:
-    """The loop's parts, together for the length of a run."""
+    """The loop's parts, together for the length of a run of one seed or several."""
 
-    def __init__(
-        self, experiment: Experiment, folder: Workdir, checkpoints: Checkpoints, scalars: Scalars, best: dict | None, stage: int
-    ) -> None:
-        self.experiment, self.folder, self.checkpoints, self.scalars, self.best = experiment, folder, checkpoints, scalars, best
-        self.config = experiment.config
-        self.stage = stage  # that the state is in
-        self.programs = programs.create(experiment)
-        self.confusion: list | None = None
+    def __init__(self, records: list[Record], running: programs.Programs, stage: int) -> None:
+        self.records, self.programs, self.stage = records, running, stage  # the stage that the states are in
+        self.experiment = records[0].experiment  # the seeds' differ in the seed alone
+        self.config = self.experiment.config
         self.saved_at = time.monotonic()
 
-    def to_the_end(self, state: TrainState, notes: list[str]) -> dict[str, Any]:
-        epochs, first, position = self.config.training.epochs, int(state.epoch), int(state.position)
-        rows = self.folder.rewind_metrics(first)
+    def to_the_end(self, states: list[TrainState]) -> list[dict[str, Any]]:
+        epochs, first, position = self.config.training.epochs, int(states[0].epoch), int(states[0].position)
+        state = self.programs.together(states)
         steps = self.experiment.steps_per_epoch
         with Display(epochs, steps, first * steps + position, quiet=not devices.is_lead()) as display, _signals() as received:
-            for line in (*_header(self.experiment, self.folder.path), *notes):
+            for line in (*_header(self.records), *(note for record in self.records for note in record.notes)):
                 display.say(line)
             for epoch in range(first, epochs):
                 state = self._enter(state, epoch, display)
-                seen, began = int(state.running.count), time.monotonic()
+                seen, began = int(np.ravel(state.running.count)[0]), time.monotonic()
                 state = self._epoch(state, epoch, position, display, received)
-                row, state = self._finish_epoch(state, epoch, seen, time.monotonic() - began, display)
-                rows.append(row)
+                state = self._finish_epoch(state, epoch, seen, time.monotonic() - began, display)
                 position = 0
                 if epoch + 1 < epochs and devices.any_process(bool(received)):
                     self._stop(state, received)
-            if self.confusion is None:  # a finished run started again
-                sums = jax.device_get(self.programs.evaluate(state.variables, self.stage))
-                self.confusion = sums.confusion.tolist()
-        result = {"last": rows[-1], "best": self.best, "confusion": self.confusion, "epochs": len(rows)}
-        self.folder.write_result(result)
-        return result
+            if self.records[0].confusion is None:  # a finished run started again
+                for record, sums in zip(self.records, self._evaluated(state), strict=True):
+                    record.confusion = sums.confusion.tolist()
+        return [record.finish() for record in self.records]
 
     def _enter(self, state: TrainState, epoch: int, display: Display) -> TrainState:
         """The state in the epoch's stage."""
         stage = self.experiment.stage_at(epoch)
         if stage != self.stage:
-            state, self.stage = self.experiment.enter(state, self.stage, stage), stage
+            parts = zip(self.records, self.programs.apart(state), strict=True)
+            state = self.programs.together([record.experiment.enter(part, self.stage, stage) for record, part in parts])
+            self.stage = stage
         if len(self.experiment.stages) > 1 and epoch == self.experiment.stages[stage].first:
             display.say(_stage_line(self.experiment.stages[stage]))
         return state
@@ -175,16 +191,35 @@ class _Run:
                     self._stop(state, received)
         return jax.block_until_ready(state)
 
-    def _finish_epoch(
-        self, state: TrainState, epoch: int, seen: int, seconds: float, display: Display
-    ) -> tuple[dict[str, Any], TrainState]:
+    def _finish_epoch(self, state: TrainState, epoch: int, seen: int, seconds: float, display: Display) -> TrainState:
         """Evaluates, records and saves. `seen`: images of this epoch from before an interruption, which `seconds` do not cover."""
         self._check_finite(state, epoch)
-        running = jax.device_get(state.running)
+        last = epoch + 1 == self.config.training.epochs
+        evaluated: list[Any] = [None] * len(self.records)
+        if last or (epoch + 1) % self.config.evaluation.every == 0:
+            display.at(epoch, self.experiment.steps_per_epoch, "evaluating")
+            evaluated = self._evaluated(state)
+        step = int(np.ravel(state.step)[0])
+        rows, improved = [], False
+        for record, running, sums in zip(self.records, self._on_host(state.running), evaluated, strict=True):
+            rows.append(self._row(record, running, sums, epoch, step, seen, seconds))
+            improved |= record.add(rows[-1])
+        display.epoch(_mean(rows))
+        for line in self.programs.notes():
+            display.say(line)
+        state = self.programs.next_epoch(state)
+        waited = time.monotonic() - self.saved_at > 60 * self.config.checkpoint.minutes
+        due = (epoch + 1) % self.config.checkpoint.every == 0 or devices.any_process(waited)
+        if last or due or (improved and self.config.checkpoint.best):
+            self._save(state, [row.get("test_accuracy") for row in rows])
+        return state
+
+    def _row(self, record: Record, running: Running, sums: EvaluationSums | None, epoch: int, step: int, seen: int, seconds: float) -> dict:
+        """One seed's line of metrics.jsonl."""
         count = int(running.count)
         row: dict[str, Any] = {
             "epoch": epoch,
-            "step": int(state.step),
+            "step": step,
             **self._where(),
             "learning_rate": self.experiment.learning_rate(epoch),
             "rho": self.experiment.rho(epoch),
@@ -192,31 +227,15 @@ class _Run:
             "train_accuracy": int(running.correct) / count,
             "seconds": round(seconds, 3),
             "images_per_second": round((count - seen) / seconds, 1),
+            **({"seeds_together": len(self.records)} if len(self.records) > 1 else {}),
             **devices.peak_memory(self.experiment.devices),
         }
-        last = epoch + 1 == self.config.training.epochs
-        improved = False
-        if last or (epoch + 1) % self.config.evaluation.every == 0:
-            display.at(epoch, self.experiment.steps_per_epoch, "evaluating")
-            sums = jax.device_get(self.programs.evaluate(state.variables, self.stage))
-            tested = self._tested(sums)
+        if sums is not None:
+            tested = self._tested(record, sums)
             row |= tested
             if not all(math.isfinite(value) for name, value in tested.items() if name.endswith("_loss")):
-                raise Diverged(self._diverged(epoch, int(state.step), "test loss"))
-            improved = "test_accuracy" in row and (self.best is None or row["test_accuracy"] > self.best["test_accuracy"])
-            if improved:
-                self.best = row
-        self.folder.append_metrics(row)
-        self.scalars.write(row)
-        display.epoch(row)
-        for line in self.programs.notes():
-            display.say(line)
-        state = self.programs.next_epoch(state)
-        waited = time.monotonic() - self.saved_at > 60 * self.config.checkpoint.minutes
-        due = (epoch + 1) % self.config.checkpoint.every == 0 or devices.any_process(waited)
-        if last or due or (improved and self.config.checkpoint.best):
-            self._save(state, row.get("test_accuracy"))
-        return row, state
+                raise Diverged(self._diverged(record, epoch, step, "test loss"))
+        return row
 
     def _where(self) -> dict[str, str]:
         """A row's stage, and its target where that is not the classes: its training accuracy is then another thing."""
@@ -224,59 +243,89 @@ class _Run:
         where = {"stage": stage.name} if stage.name else {}
         return where if stage.config.target == "class" else where | {"target": stage.config.target}
 
-    def _tested(self, sums: EvaluationSums) -> dict[str, Any]:
+    def _evaluated(self, state: TrainState) -> list[EvaluationSums]:
+        """Each seed's sums over the test images."""
+        return self._on_host(self.programs.evaluate(state.variables, self.stage))
+
+    def _on_host(self, tree: Any) -> list[Any]:
+        """Each seed's part, read from the devices."""
+        whole, count = jax.device_get(tree), len(self.records)
+        return [whole] if count == 1 else programs.apart(whole, count)
+
+    def _tested(self, record: Record, sums: EvaluationSums) -> dict[str, Any]:
         """Metrics of an evaluation, for the stage's target."""
         if self.experiment.stages[self.stage].config.target == "rotation":
             loss, accuracy = float(sums.loss) / int(sums.confusion.sum()), metrics.accuracy(sums.confusion)
             return {"rotation_loss": loss, "rotation_accuracy": accuracy}
-        self.confusion = sums.confusion.tolist()
+        record.confusion = sums.confusion.tolist()
         return test_metrics(sums, self.experiment.groups)
 
-    def _save(self, state: TrainState, accuracy: float | None = None) -> None:
-        if not self.programs.finite(state.variables):
-            raise Diverged(self._diverged(int(state.epoch), int(state.step), "a parameter or statistic"))
-        self.checkpoints.save(state, stage=self.stage, accuracy=accuracy, best=self.best)
+    def _save(self, state: TrainState, accuracies: Sequence[float | None] = ()) -> None:
+        for k, (record, part) in enumerate(zip(self.records, self.programs.apart(state), strict=True)):
+            if not self.programs.finite(part.variables):
+                raise Diverged(self._diverged(record, int(part.epoch), int(part.step), "a parameter or statistic"))
+            record.save(part, self.stage, accuracies[k] if accuracies else None)
         self.saved_at = time.monotonic()
 
     def _stop(self, state: TrainState, received: list[int]) -> None:
         signum = received[0] if received else signal.SIGTERM  # another process may have been asked
         self._save(state)
-        self.checkpoints.wait()
+        for record in self.records:
+            record.wait()
+        epoch, step = (int(np.ravel(value)[0]) for value in (state.epoch, state.step))
         raise Stopped(
-            f"stopped by {signal.Signals(signum).name} and saved at epoch {int(state.epoch) + 1}, step {int(state.step)};"
-            f" the same command with --workdir={self.folder.path} continues",
+            f"stopped by {signal.Signals(signum).name} and saved at epoch {epoch + 1}, step {step};"
+            f" the same command with --workdir={_workdir(self.records)} continues",
             signum,
         )
 
     def _check_finite(self, state: TrainState, epoch: int) -> None:
-        step = int(state.running.first_bad_step)
-        if step >= 0:
-            raise Diverged(self._diverged(epoch, step, "training loss"))
+        for record, step in zip(self.records, np.ravel(state.running.first_bad_step), strict=True):
+            if step >= 0:
+                raise Diverged(self._diverged(record, epoch, int(step), "training loss"))
 
-    def _diverged(self, epoch: int, step: int, what: str) -> str:
-        self.checkpoints.wait()
+    def _diverged(self, record: Record, epoch: int, step: int, what: str) -> str:
+        for one in self.records:
+            one.wait()
+        seed = f" of seed {record.experiment.config.seed}" if len(self.records) > 1 else ""
         return (
-            f"{what} is NaN or infinite at epoch {epoch + 1}, step {step}; the last good checkpoint is kept in"
-            f" {self.checkpoints.folder}. Try a lower config.learning_rate.base or config.sam.rho in another --workdir"
+            f"{what}{seed} is NaN or infinite at epoch {epoch + 1}, step {step}; the last good checkpoint is kept in"
+            f" {record.checkpoints}. Try a lower config.learning_rate.base or config.sam.rho in another --workdir"
         )
+
+
+def _mean(rows: list[dict]) -> dict:
+    """The line shown of several seeds: their mean, and the images of all a second."""
+    if len(rows) == 1:
+        return rows[0]
+    means = {name: float(np.mean([row[name] for row in rows])) for name, value in rows[0].items() if isinstance(value, float)}
+    return rows[0] | means | {"images_per_second": sum(row["images_per_second"] for row in rows)}
+
+
+def _workdir(records: list[Record]) -> Path:
+    """As given to the run."""
+    return records[0].path if len(records) == 1 else records[0].path.parent
 
 
 def _from_here(state: TrainState) -> str:
     return f"continuing from epoch {int(state.epoch) + 1}, step {int(state.step)}"
 
 
-def _header(experiment: Experiment, path: Path) -> Iterator[str]:
+def _header(records: list[Record]) -> Iterator[str]:
     """What is about to run, in three lines."""
+    experiment = records[0].experiment
     config, dataset, counts = experiment.config, experiment.dataset, experiment.class_counts
     yield (
         f"{config.name}: {config.model.name} on {dataset.name}, {len(dataset.train_labels):,} training images"
         f" ({counts.max()} to {counts.min()} a class, from {dataset.source}), {len(dataset.test_labels):,} test images"
     )
-    yield f"{config.training.epochs} epochs, batch {config.training.batch_size}, seed {config.seed}"
+    seeds = ", ".join(str(record.experiment.config.seed) for record in records)
+    together = f"s {seeds} together (below: their means)" if len(records) > 1 else f" {seeds}"
+    yield f"{config.training.epochs} epochs, batch {config.training.batch_size}, seed{together}"
     if len(experiment.stages) == 1:
         yield _stage_line(experiment.stages[0])
     device = experiment.devices[0]
-    yield f"{len(experiment.devices)} x {device.device_kind} ({device.platform}), {config.model.dtype}; {path}"
+    yield f"{len(experiment.devices)} x {device.device_kind} ({device.platform}), {config.model.dtype}; {_workdir(records)}"
 
 
 def _stage_line(stage: Stage) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import jax
@@ -23,17 +24,51 @@ from ltjax.training.step import EvaluationSums, Settings, evaluate_all, evaluate
 class Programs:
     """The compiled programs of an experiment whose data set lies on the devices.
 
+    For several seeds, states, variables and sums hold all of them along a first axis; one program trains them all by vmap or, on a CPU
+    (where XLA is slow at convolutions of several kernels), one after the other.
+
     Attributes:
       steps_per_call: steps of one `advance`; 0 is an epoch.
       check_every: steps between two looks at the loss (and at signals); 0 is an epoch.
     """
 
-    def __init__(self, experiment: Experiment) -> None:
-        self._experiment = experiment
+    def __init__(self, experiment: Experiment, seeds: int = 1) -> None:
+        self._experiment, self._seeds = experiment, seeds
         self._place = place = devices.replicated(experiment.devices)
+        self._on_cpu = experiment.devices[0].platform == "cpu"
         self.finite = jax.jit(lambda tree: jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)])))
-        self.next_epoch = jax.jit(TrainState.next_epoch, donate_argnums=0, out_shardings=place)
+        self._joined = jax.jit(lambda *trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees), out_shardings=place)
+        self._taken_apart = jax.jit(partial(apart, count=seeds))
+        self.next_epoch = self._compiled(TrainState.next_epoch, 1, donate_argnums=0, out_shardings=place)
         self._prepare()
+
+    def together(self, trees: Sequence[Any]) -> Any:
+        """The seeds' trees as one, and as they are where there is one seed."""
+        return trees[0] if self._seeds == 1 else self._joined(*trees)
+
+    def apart(self, tree: Any) -> list[Any]:
+        """A tree for each seed."""
+        return [tree] if self._seeds == 1 else self._taken_apart(tree)
+
+    def _compiled(self, function: Callable[..., Any], own: int, **options: Any) -> Callable[..., Any]:
+        """The jitted function; of several seeds its first `own` arguments and its results hold all of them."""
+        one = jax.jit(function, **options)
+        if self._seeds == 1:
+            return one
+        chosen = self._experiment.config.training.vmap_seeds
+        if chosen == 1 or (chosen < 0 and not self._on_cpu):
+
+            def at_once(*arguments, **static):
+                axes = [0 if k < own else None for k in range(len(arguments))]
+                return jax.vmap(partial(function, **static), axes)(*arguments)
+
+            return jax.jit(at_once, **options)
+
+        def in_turn(*arguments, **static):
+            each = zip(*(self.apart(tree) for tree in arguments[:own]), strict=True)
+            return self.together([one(*mine, *arguments[own:], **static) for mine in each])
+
+        return in_turn
 
     def _prepare(self) -> None:
         config, dataset = self._experiment.config, self._experiment.dataset
@@ -41,16 +76,14 @@ class Programs:
         self._train = devices.put((dataset.train_images, dataset.train_labels.astype(np.int32)), self._place)
         batch = min(config.evaluation.batch_size, len(dataset.test_labels))
         self._test = devices.put(_batches(dataset.test_images, dataset.test_labels, batch), self._place)
-        on_cpu = self._experiment.devices[0].platform == "cpu"
-        self.steps_per_call = (1 if on_cpu else 0) if config.training.steps_per_call < 0 else config.training.steps_per_call
+        self.steps_per_call = (1 if self._on_cpu else 0) if config.training.steps_per_call < 0 else config.training.steps_per_call
         self.check_every = self.steps_per_call
         self._by_batch = self.steps_per_call == 1
         evaluation = evaluate_batch if self._by_batch else evaluate_all
-        self._evaluate = {id(recipe): jax.jit(partial(evaluation, recipe), donate_argnums=1) for recipe in self._experiment.recipes}
-        static = ("batch_size", "full_steps", "remainder")
+        recipes, static = self._experiment.recipes, ("batch_size", "full_steps", "remainder", "unroll")
+        self._evaluate = {id(recipe): self._compiled(partial(evaluation, recipe), 2, donate_argnums=1) for recipe in recipes}
         self._steps = {
-            id(recipe): jax.jit(partial(train_steps, recipe), static_argnames=static, donate_argnums=0)
-            for recipe in self._experiment.recipes
+            id(recipe): self._compiled(partial(train_steps, recipe), 1, static_argnames=static, donate_argnums=0) for recipe in recipes
         }
 
     def advance(self, state: TrainState, position: int, epoch_settings: Settings, stage: int = -1) -> tuple[TrainState, int]:
@@ -69,7 +102,8 @@ class Programs:
         last = steps == left and (self.steps_per_call == 0 or steps < self.steps_per_call)
         remainder = size % config.batch_size if last and not config.drop_last else 0
         program = self._steps[id(self._experiment.recipes[stage])]
-        state = program(state, *self._train, epoch_settings, batch_size=config.batch_size, full_steps=steps, remainder=remainder)
+        sizes = {"batch_size": config.batch_size, "full_steps": steps, "remainder": remainder, "unroll": config.unroll}
+        state = program(state, *self._train, epoch_settings, **sizes)
         return state, position + steps + (remainder > 0)
 
     def evaluate(self, variables: Any, stage: int = -1) -> EvaluationSums:
@@ -89,7 +123,7 @@ class Programs:
 
     def _no_sums(self, stage: int) -> EvaluationSums:
         outputs = num_outputs(self._experiment.stages[stage].config, self._experiment.dataset.num_classes)
-        return devices.put(EvaluationSums.zeros(outputs), self._place)
+        return self.together([devices.put(EvaluationSums.zeros(outputs), self._place) for _ in range(self._seeds)])
 
 
 class StreamedPrograms(Programs):
@@ -176,9 +210,14 @@ class StreamedPrograms(Programs):
             raise ValueError(f"none of the {len(batch.labels)} images of a batch can be read, such as {split.name(batch.unreadable[0])}")
 
 
-def create(experiment: Experiment) -> Programs:
+def apart(tree: Any, count: int) -> list[Any]:
+    """The trees that lie along the first axis of one."""
+    return [jax.tree.map(itemgetter(k), tree) for k in range(count)]
+
+
+def create(experiment: Experiment, seeds: int = 1) -> Programs:
     """The programs for where the experiment's images are."""
-    return (StreamedPrograms if isinstance(experiment.dataset, StreamedDataset) else Programs)(experiment)
+    return (StreamedPrograms if isinstance(experiment.dataset, StreamedDataset) else Programs)(experiment, seeds)
 
 
 def _ahead(batches: Iterator[tuple[jax.Array, jax.Array]]) -> Iterator[tuple[jax.Array, jax.Array]]:

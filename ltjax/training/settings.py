@@ -46,6 +46,8 @@ _AT_LEAST: dict[str, float] = {
     "training.steps_per_call": -1,
     "training.accumulate": 1,
     "training.cpu_devices": 0,
+    "training.unroll": 1,
+    "training.vmap_seeds": -1,
     "evaluation.every": 1,
     "evaluation.batch_size": 1,
     "checkpoint.every": 1,
@@ -142,6 +144,14 @@ def resolve(config: ConfigDict) -> ConfigDict:
     return config
 
 
+def check_one_seed(config: ConfigDict) -> None:
+    """Raises ValueError where a config of several seeds can't be used."""
+    if tuple(config.seeds):
+        raise ValueError(
+            f"config.seeds is {tuple(config.seeds)}; expected () here: give --config.seed=K and, of such a run, --workdir=DIR/seedK"
+        )
+
+
 def stages(config: ConfigDict) -> list[Stage]:
     """The stages of a resolved config, in order; one if it names none.
 
@@ -204,6 +214,14 @@ def _check(config: ConfigDict, where: str = "") -> None:
     for path, minimum in _AT_LEAST.items():
         if not get(config, path) >= minimum:
             raise ValueError(f"{where}config.{path} is {get(config, path)}; expected at least {minimum}")
+    seeds = tuple(config.seeds)
+    if not all(isinstance(seed, int) for seed in seeds) or len(set(seeds)) < len(seeds):
+        raise ValueError(f"config.seeds is {seeds}; expected different integers, such as (0, 1, 2), or ()")
+    if seeds and is_streamed(config.data.name):
+        raise ValueError(
+            f"config.seeds is {seeds} with config.data.name {config.data.name!r}; photographs are decoded for one seed at a time:"
+            " give config.seed, and a run to each"
+        )
     num_channels = len(config.data.mean)
     if len(config.data.std) != num_channels or min(config.data.std) <= 0:
         raise ValueError(f"config.data.std is {config.data.std}; expected {num_channels} values above 0, as many as data.mean")

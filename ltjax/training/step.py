@@ -182,6 +182,7 @@ def train_steps(
     batch_size: int,
     full_steps: int,
     remainder: int,
+    unroll: int = 1,
 ) -> TrainState:
     """The next `full_steps` steps of the epoch, then one of `remainder` images unless that is 0; a whole epoch if asked.
 
@@ -191,6 +192,7 @@ def train_steps(
       images: uint8 [N, H, W, C], the training set, on the device.
       labels: int32 [N].
       batch_size, full_steps, remainder: static.
+      unroll: steps of one turn of the loop; static.
     """
     order_key, _ = jax.random.split(state.key)
     order = recipe.order(jax.random.fold_in(order_key, state.epoch), labels, state.epoch)
@@ -204,7 +206,7 @@ def train_steps(
         state = take(state, jax.lax.dynamic_slice(order, (first,), (batch_size,)))
     elif full_steps:
         batches = jax.lax.dynamic_slice(order, (first,), (full_steps * batch_size,)).reshape(full_steps, batch_size)
-        state, _ = jax.lax.scan(lambda state, indices: (take(state, indices), None), state, batches)
+        state, _ = jax.lax.scan(lambda state, indices: (take(state, indices), None), state, batches, unroll=min(unroll, full_steps))
     if remainder:
         state = take(state, order[order.shape[0] - remainder :])
     return state
@@ -235,7 +237,7 @@ def evaluate_batch(recipe: Recipe, variables: Any, sums: EvaluationSums, images:
     loss = recipe.loss(logits, jnp.maximum(labels, 0))
     return EvaluationSums(
         loss=sums.loss + jnp.sum(jnp.where(labels >= 0, loss, 0.0)),
-        confusion=sums.confusion + metrics.confusion_matrix(labels, jnp.argmax(logits, axis=-1), num_classes),
+        confusion=sums.confusion + metrics.confusion_matrix(labels, jnp.argmax(logits, axis=-1), num_classes).astype(jnp.int32),
         top5=sums.top5 + jnp.sum(metrics.top_k_correct(logits, labels, min(5, num_classes)), dtype=jnp.int32),
     )
 

@@ -34,6 +34,9 @@ _FREE = (
     "data.download",
     "data.workers",
     "training.cpu_devices",
+    "training.unroll",
+    "training.vmap_seeds",
+    "seeds",
 )
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml-collections")
 

@@ -1,0 +1,109 @@
+"""What the run of one seed leaves behind while it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ltjax.training import devices
+from ltjax.training.checkpoint import Checkpoints, Restored
+from ltjax.training.experiment import Experiment
+from ltjax.training.state import TrainState
+from ltjax.training.workdir import Scalars, Workdir
+
+
+class Record:
+    """A run's folder, checkpoints and scalars, and what it has found so far.
+
+    Attributes:
+      experiment: of this seed.
+      notes: lines for the user that came up before the run could speak.
+      rows: of metrics.jsonl.
+      best: the most accurate of them, None before an evaluation.
+      confusion: of the last evaluation.
+    """
+
+    def __init__(self, experiment: Experiment, path: Path) -> None:
+        """Raises ValueError if the folder belongs to another config or other data."""
+        config, writes = experiment.config, devices.is_lead()
+        self.experiment = experiment
+        self.notes: list[str] = []
+        self.rows: list[dict] = []
+        self.best: dict | None = None
+        self.confusion: list | None = None
+        self._folder = Workdir(path, writes=writes)
+        self._folder.begin(config, experiment.dataset, experiment.class_counts)
+        self._scalars = Scalars(path, config, writes=writes)
+        self._checkpoints = Checkpoints(path, keep=config.checkpoint.keep, best=config.checkpoint.best, warn=self.notes.append)
+
+    @property
+    def path(self) -> Path:
+        return self._folder.path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self._checkpoints.folder
+
+    def restore(self, newest: int | None = None) -> Restored | None:
+        """The newest checkpoint, of those up to step `newest` if given; None if there is none."""
+        return self._checkpoints.restore(self.experiment.state_like, newest)
+
+    def begin(self, restored: Restored | None, epoch: int) -> None:
+        """Goes on from a checkpoint, in whose epoch the next row will be `epoch`'s."""
+        self.best = restored.best if restored else None
+        self.rows = self._folder.rewind_metrics(epoch)
+
+    def add(self, row: dict[str, Any]) -> bool:
+        """Writes an epoch's row; whether it is the most accurate so far."""
+        improved = "test_accuracy" in row and (self.best is None or row["test_accuracy"] > self.best["test_accuracy"])
+        if improved:
+            self.best = row
+        self._folder.append_metrics(row)
+        self._scalars.write(row)
+        self.rows.append(row)
+        return improved
+
+    def save(self, state: TrainState, stage: int, accuracy: float | None = None) -> None:
+        """Starts saving the state."""
+        self._checkpoints.save(state, stage=stage, accuracy=accuracy, best=self.best)
+
+    def wait(self) -> None:
+        """Returns once everything is on disk."""
+        self._checkpoints.wait()
+
+    def finish(self) -> dict[str, Any]:
+        """Writes result.json and returns what stands in it."""
+        result = {"last": self.rows[-1], "best": self.best, "confusion": self.confusion, "epochs": len(self.rows)}
+        self._folder.write_result(result)
+        return result
+
+    def close(self) -> None:
+        self._checkpoints.close()
+        self._scalars.close()
+
+
+def restore_together(records: Sequence[Record]) -> list[Restored] | None:
+    """A checkpoint of each seed at the same step, the newest there is; None if none of them has begun.
+
+    Raises:
+      ValueError: they share no step.
+    """
+    found = [record.restore() for record in records]
+    steps = {None if one is None else int(one.state.step) for one in found}
+    if len(steps) > 1 and None not in steps:  # killed between two seeds' saving
+        found = [record.restore(min(step for step in steps if step is not None)) for record in records]
+    whole = [one for one in found if one is not None]
+    if not whole and steps == {None}:
+        return None
+    if len(whole) < len(records) or len({int(one.state.step) for one in whole}) > 1:
+        told = ", ".join(f"{record.path.name} at {_place(one)}" for record, one in zip(records, found, strict=True))
+        raise ValueError(
+            f"the seeds do not stand at the same step: {told}; train them apart (--config.seed=K --workdir={records[0].path.parent}/seedK),"
+            " or give config.seeds those that do"
+        )
+    return whole
+
+
+def _place(restored: Restored | None) -> str:
+    return "the start" if restored is None else f"step {int(restored.state.step)}"
