@@ -1,20 +1,23 @@
 """Trains recipes over several seeds, then writes their figures: the table of docs/results/README.md from one command.
 
   python benchmarks/recipes.py --recipes ldam_drw_sam,ce_drw_sam --data cifar10,cifar100 --seeds 3 --out docs/results/h200
+  python benchmarks/recipes.py --recipes ldam_drw_sam --dtypes float32,bfloat16 --seeds 3 --out docs/results/precision
 
 Every run is `python launch.py --config=configs/RECIPE.py`; those already in --work are continued or only read, so the script may be stopped
 and started again. Flags behind `--` go to every run, for instance `-- --config.training.epochs=20`. Writes OUT/summary.json (figures,
 seeds, device, versions, revision), OUT/report.html and pictures for each data set, and prints a Markdown table. On one GPU, in
-order of worth: ldam_drw_sam, ce_drw_sam, then ldam_drw, ce_drw, ce, and the rest.
+order of worth: ldam_drw_sam, ce_drw_sam, then ldam_drw, ce_drw, ce, and the rest. --together trains the seeds of a recipe in one program.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,6 +33,8 @@ def main() -> None:
     parser.add_argument("--recipes", default=SADDLE, help="names of configs, by commas")
     parser.add_argument("--data", default="cifar10", help="data sets, by commas")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--dtypes", default="float32", help="of the computation, by commas: a row of the table each")
+    parser.add_argument("--together", action="store_true", help="all seeds in one run: what a GPU is faster at")
     parser.add_argument("--work", type=Path, default=Path("runs/recipes"))
     parser.add_argument("--out", type=Path, default=Path("docs/results/recipes"))
     parser.add_argument("--minutes", type=float, default=0, help="start no further run after this long; 0 is no limit")
@@ -39,13 +44,13 @@ def main() -> None:
     for name in options.data.split(","):
         workdirs = []
         # All recipes once before any a second time, so that a run cut short still compares them.
-        for seed in range(options.seeds):
-            for recipe in options.recipes.split(","):
+        for seeds in [range(options.seeds)] if options.together else [[seed] for seed in range(options.seeds)]:
+            for recipe, dtype in itertools.product(options.recipes.split(","), options.dtypes.split(",")):
                 if options.minutes and time.monotonic() - began > 60 * options.minutes:
                     continue
-                workdir = options.work / f"{recipe}-{name}-seed{seed}"
-                train(recipe, name, seed, workdir, flags)
-                workdirs.append(workdir)
+                workdir = options.work / "-".join([recipe, name, *([dtype] if dtype != "float32" else [])])
+                train(recipe, name, seeds, workdir, [f"--config.model.dtype={dtype}", *flags])
+                workdirs += [workdir / f"seed{seed}" for seed in seeds]
         if workdirs:
             summaries = report.write(workdirs, options.out / name)
             print(markdown(json.loads((options.out / name / "summary.json").read_text())))
@@ -58,9 +63,14 @@ def split_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
     return arguments[:end], arguments[end + 1 :]
 
 
-def train(recipe: str, name: str, seed: int, workdir: Path, flags: list[str]) -> None:
-    command = [sys.executable, str(ROOT / "launch.py"), f"--config={ROOT / 'configs' / recipe}.py", f"--workdir={workdir}"]
-    subprocess.run([*command, f"--config.data.name={name}", f"--config.seed={seed}", *flags], check=True)
+def train(recipe: str, name: str, seeds: Sequence[int], workdir: Path, flags: list[str]) -> None:
+    """Each seed's run in WORKDIR/seedK."""
+    command = [sys.executable, str(ROOT / "launch.py"), f"--config={ROOT / 'configs' / recipe}.py", f"--config.data.name={name}"]
+    if len(seeds) > 1:
+        chosen = [f"--config.seeds={tuple(seeds)}", f"--workdir={workdir}"]
+    else:
+        chosen = [f"--config.seed={seeds[0]}", f"--workdir={workdir / f'seed{seeds[0]}'}"]
+    subprocess.run([*command, *chosen, *flags], check=True)
 
 
 def markdown(summaries: list[dict]) -> str:

@@ -113,12 +113,12 @@ def main() -> None:
     workdirs: dict[str, list[Path]] = {row.name: [] for row in rows}
     for seed in range(options.seeds):  # all rows once before any a second time
         for row in rows:
-            workdir = options.work / f"{options.system}-{folder(row.name)}-seed{seed}"
+            workdir = options.work / f"{options.system}-{folder(row.name)}"
             flags = [*given, *row.flags, f"--config.training.epochs={max(1, round(epochs * row.share))}"]
             if row.start:
-                flags.append(f"--config.init_from={options.work / f'{options.system}-{folder(row.start)}-seed{seed}'}")
-            train(row.recipe, options.data, seed, workdir, flags)
-            workdirs[row.name].append(workdir)
+                flags.append(f"--config.init_from={options.work / f'{options.system}-{folder(row.start)}' / f'seed{seed}'}")
+            train(row.recipe, options.data, [seed], workdir, flags)
+            workdirs[row.name].append(workdir / f"seed{seed}")
             write(rows, workdirs, system["columns"], options.out)
 
 
