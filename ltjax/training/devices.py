@@ -69,6 +69,8 @@ def keep_compiled_programs() -> None:
     except OSError:  # no home, or a full or read-only disk: compile each time
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)  # JAX's own second leaves two dozen small programs out
 
 
 def use_devices(batch_size: int, cpu_devices: int = 0) -> list[jax.Device]:
