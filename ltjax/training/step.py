@@ -117,6 +117,7 @@ def update(recipe: Recipe, state: TrainState, images: jax.Array, labels: jax.Arr
     partners, lam = (labels[mixed.partner], mixed.lam) if mixed else (None, None)
     trained, whole = split_parameters(state.params, recipe.trainable)
 
+    @jax.jit  # inlined where it is compiled; SAM's second pass is not traced anew
     def gradients(trained, batch_stats):
         def batch_loss(trained, batch_stats, images, labels, partners, lam, key, shares=(None, None)):
             outputs, updated = _forward(recipe, whole(trained), batch_stats, images, key)
