@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--data", default="cifar10", help="data sets, by commas")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--dtypes", default="float32", help="of the computation, by commas: a row of the table each")
-    parser.add_argument("--together", action="store_true", help="all seeds in one run: what a GPU is faster at")
+    parser.add_argument("--together", action="store_true", help="all seeds in one run (config.seeds)")
     parser.add_argument("--work", type=Path, default=Path("runs/recipes"))
     parser.add_argument("--out", type=Path, default=Path("docs/results/recipes"))
     parser.add_argument("--minutes", type=float, default=0, help="start no further run after this long; 0 is no limit")

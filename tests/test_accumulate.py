@@ -28,9 +28,8 @@ def stepped(config, accumulate, **changes):
     "changes",
     [
         {},
-        {"mixing.name": "mixup"},
-        {"mixing.name": "remix"},
-        {"training.cpu_devices": 4},
+        {"mixing.name": "mixup", "training.cpu_devices": 4, "sam.enabled": False},
+        {"mixing.name": "remix", "sam.enabled": False},
     ],
     ids=str,
 )

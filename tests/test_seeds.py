@@ -166,13 +166,3 @@ def test_the_command_trains_them_and_reports_their_spread(launch, tmp_path):
     assert summary["seeds"] == [0, 1]
     assert summary["last_epoch"]["test_accuracy"]["std"] > 0
     assert {path.name for path in tmp_path.iterdir()} >= {"seed0", "seed1", "report.html"}
-
-
-def test_an_unrolled_loop_is_the_same_epoch(digits_config, tmp_path):
-    digits_config.training.epochs, digits_config.training.steps_per_call, digits_config.training.drop_last = 1, 0, True
-    digits_config.sam.enabled = False
-    with jax.enable_x64(True):
-        plain = alone(digits_config, 0, tmp_path / "plain")
-        digits_config.training.unroll = 4  # of six steps
-        unrolled = alone(digits_config, 0, tmp_path / "unrolled")
-    assert unrolled["last"]["train_loss"] == pytest.approx(plain["last"]["train_loss"], rel=1e-6)
