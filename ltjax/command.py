@@ -14,7 +14,9 @@ from absl import app, flags
 from ml_collections import config_flags
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe: a Python file with get_config(); --config.FIELD=VALUE overrides.")
-_WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run; runs/NAME-DATA-seedN by default. Several for a report: A,B,C.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", "", "Folder of the run, or of seeds trained together; runs/NAME-DATA-seedN by default. Several for a report: A,B,C."
+)
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate", "hessian", "report"], "What to do.")
 _DISTRIBUTED = flags.DEFINE_bool("distributed", False, "One of several processes, found by jax.distributed (Slurm, MPI, TPU pod, ...).")
 _COORDINATOR = flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, where the processes are not found by themselves.")
@@ -112,7 +114,16 @@ def _report() -> None:
     workdirs = [Path(part) for part in _WORKDIR.value.split(",") if part]
     if not workdirs:
         raise ValueError("--mode=report needs --workdir=DIR, or several: --workdir=A,B,C")
-    report.write(workdirs, Path(_OUTPUT.value or (workdirs[0] if len(workdirs) == 1 else "report")))
+    output = Path(_OUTPUT.value or (workdirs[0] if len(workdirs) == 1 else "report"))
+    report.write([run for workdir in workdirs for run in _runs_in(workdir)], output)
+
+
+def _runs_in(workdir: Path) -> list[Path]:
+    """The folder itself, or those of its seeds where they were trained together."""
+    seeds = [path for path in workdir.glob("seed*") if (path / "config.json").is_file()]
+    if (workdir / "config.json").exists() or not seeds:
+        return [workdir]
+    return sorted(seeds, key=lambda path: (len(path.name), path.name))
 
 
 def _workdir(config) -> Path:

@@ -166,3 +166,6 @@ def test_the_command_trains_them_and_reports_their_spread(launch, tmp_path):
     assert summary["seeds"] == [0, 1]
     assert summary["last_epoch"]["test_accuracy"]["std"] > 0
     assert {path.name for path in tmp_path.iterdir()} >= {"seed0", "seed1", "report.html"}
+    again = launch("--mode=report", f"--workdir={tmp_path}", f"--output={tmp_path / 'again'}")
+    assert again.returncode == 0, again.stderr
+    assert json.loads((tmp_path / "again/summary.json").read_text())[0]["seeds"] == [0, 1]
