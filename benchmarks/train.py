@@ -276,6 +276,9 @@ def main() -> None:
         variant = VARIANTS[options.variant]
         print(json.dumps(variant.side(options, **variant.choices)))
         return
+    unknown = sorted(set(filter(None, options.variants.split(";"))) - set(VARIANTS))
+    if unknown:
+        parser.error(f"--variants names {unknown[0]!r}; expected some of: {'; '.join(VARIANTS)}")
     import torch
 
     on_gpu = torch.cuda.is_available()
