@@ -140,6 +140,7 @@ def spoiled(evaluate):
         ({"seeds": (1, 1)}, r"config.seeds is \(1, 1\); expected different integers, such as \(0, 1, 2\), or \(\)"),
         ({"seeds": ("a",)}, "expected different integers"),
         ({"seeds": (0, 1), "data.name": "folder"}, "photographs are decoded for one seed at a time"),
+        ({"seeds": (0, 1), "logging.wandb": True}, "config.logging.wandb, which follows one run at a time"),
         ({"training.unroll": 0}, "config.training.unroll is 0; expected at least 1"),
     ],
 )

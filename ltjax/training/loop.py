@@ -55,7 +55,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     """
     check_one_seed(config)
     experiment = build(config)
-    return _train([experiment], [workdir])[0]
+    return _train([experiment], [workdir], workdir)[0]
 
 
 def train_seeds(config: ConfigDict, workdir: Path) -> list[dict[str, Any]]:
@@ -67,7 +67,7 @@ def train_seeds(config: ConfigDict, workdir: Path) -> list[dict[str, Any]]:
       What stands in each result.json.
     """
     experiment = build(config)
-    return _train([experiment.of_seed(seed) for seed in config.seeds], seed_folders(config, workdir))
+    return _train([experiment.of_seed(seed) for seed in config.seeds], seed_folders(config, workdir), workdir)
 
 
 def seed_folders(config: ConfigDict, workdir: Path) -> list[Path]:
@@ -75,11 +75,12 @@ def seed_folders(config: ConfigDict, workdir: Path) -> list[Path]:
     return [workdir / f"seed{seed}" for seed in config.seeds]
 
 
-def _train(experiments: list[Experiment], workdirs: list[Path]) -> list[dict[str, Any]]:
+def _train(experiments: list[Experiment], folders: list[Path], workdir: Path) -> list[dict[str, Any]]:
+    """`workdir`: as given to the command."""
     with ExitStack() as closed:
         records = []
-        for experiment, workdir in zip(experiments, workdirs, strict=True):
-            records.append(Record(experiment, workdir))
+        for experiment, folder in zip(experiments, folders, strict=True):
+            records.append(Record(experiment, folder))
             closed.callback(records[-1].close)
         restored = restore_together(records)
         running = programs.create(experiments[0], len(experiments))
@@ -91,7 +92,7 @@ def _train(experiments: list[Experiment], workdirs: list[Path]) -> list[dict[str
             records[0].notes.append(f"finished before, at step {int(states[0].step)}" if done else _from_here(states[0]))
         for k, record in enumerate(records):
             record.begin(restored[k] if restored else None, int(states[0].epoch))
-        return _Run(records, running, stage).to_the_end(states)
+        return _Run(records, running, stage, workdir).to_the_end(states)
 
 
 def evaluate(config: ConfigDict, workdir: Path | None) -> dict[str, Any]:
@@ -141,8 +142,9 @@ def test_metrics(sums: EvaluationSums, groups: dict[str, np.ndarray]) -> dict[st
 class _Run:
     """The loop's parts, together for the length of a run of one seed or several."""
 
-    def __init__(self, records: list[Record], running: programs.Programs, stage: int) -> None:
-        self.records, self.programs, self.stage = records, running, stage  # the stage that the states are in
+    def __init__(self, records: list[Record], running: programs.Programs, stage: int, workdir: Path) -> None:
+        self.records, self.programs, self.workdir = records, running, workdir
+        self.stage = stage  # that the states are in
         self.experiment = records[0].experiment  # the seeds' differ in the seed alone
         self.config = self.experiment.config
         self.saved_at = time.monotonic()
@@ -152,7 +154,7 @@ class _Run:
         state = self.programs.together(states)
         steps = self.experiment.steps_per_epoch
         with Display(epochs, steps, first * steps + position, quiet=not devices.is_lead()) as display, _signals() as received:
-            for line in (*_header(self.records), *(note for record in self.records for note in record.notes)):
+            for line in (*_header(self.records, self.workdir), *(note for record in self.records for note in record.notes)):
                 display.say(line)
             for epoch in range(first, epochs):
                 state = self._enter(state, epoch, display)
@@ -275,7 +277,7 @@ class _Run:
         epoch, step = (int(np.ravel(value)[0]) for value in (state.epoch, state.step))
         raise Stopped(
             f"stopped by {signal.Signals(signum).name} and saved at epoch {epoch + 1}, step {step};"
-            f" the same command with --workdir={_workdir(self.records)} continues",
+            f" the same command with --workdir={self.workdir} continues",
             signum,
         )
 
@@ -302,16 +304,11 @@ def _mean(rows: list[dict]) -> dict:
     return rows[0] | means | {"images_per_second": sum(row["images_per_second"] for row in rows)}
 
 
-def _workdir(records: list[Record]) -> Path:
-    """As given to the run."""
-    return records[0].path if len(records) == 1 else records[0].path.parent
-
-
 def _from_here(state: TrainState) -> str:
     return f"continuing from epoch {int(state.epoch) + 1}, step {int(state.step)}"
 
 
-def _header(records: list[Record]) -> Iterator[str]:
+def _header(records: list[Record], workdir: Path) -> Iterator[str]:
     """What is about to run, in three lines."""
     experiment = records[0].experiment
     config, dataset, counts = experiment.config, experiment.dataset, experiment.class_counts
@@ -325,7 +322,7 @@ def _header(records: list[Record]) -> Iterator[str]:
     if len(experiment.stages) == 1:
         yield _stage_line(experiment.stages[0])
     device = experiment.devices[0]
-    yield f"{len(experiment.devices)} x {device.device_kind} ({device.platform}), {config.model.dtype}; {_workdir(records)}"
+    yield f"{len(experiment.devices)} x {device.device_kind} ({device.platform}), {config.model.dtype}; {workdir}"
 
 
 def _stage_line(stage: Stage) -> str:

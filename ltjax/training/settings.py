@@ -222,6 +222,10 @@ def _check(config: ConfigDict, where: str = "") -> None:
             f"config.seeds is {seeds} with config.data.name {config.data.name!r}; photographs are decoded for one seed at a time:"
             " give config.seed, and a run to each"
         )
+    if len(seeds) > 1 and config.logging.wandb:
+        raise ValueError(
+            f"config.seeds is {seeds} with config.logging.wandb, which follows one run at a time; give config.seed, and a run to each"
+        )
     num_channels = len(config.data.mean)
     if len(config.data.std) != num_channels or min(config.data.std) <= 0:
         raise ValueError(f"config.data.std is {config.data.std}; expected {num_channels} values above 0, as many as data.mean")
