@@ -22,7 +22,7 @@ def conv_general_dilated(images: jax.Array, kernel: jax.Array, *arguments: Any, 
     groups = images.shape[0] // CACHED_IMAGES
     if jax.default_backend() != "cpu" or groups < 2 or images.shape[0] % CACHED_IMAGES or images.size < CACHED_VALUES:
         return jax.lax.conv_general_dilated(images, kernel, *arguments, **options)
-    # A call of its own, whose operand XLA must store: it would otherwise fuse the whole chain of blocks that led to `images` into the slices
+    # A call of its own, whose operand XLA must store: it would else fuse the whole chain of blocks that led to `images` into the slices
     # and transposes of every group, and compute it each time.
     with set_xla_metadata(inlineable="false"):
         split = _interleaved(images, groups)
