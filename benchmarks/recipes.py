@@ -6,7 +6,7 @@
 Every run is `python launch.py --config=configs/RECIPE.py`; those already in --work are continued or only read, so the script may be stopped
 and started again. Flags behind `--` go to every run, for instance `-- --config.training.epochs=20`. Writes OUT/summary.json (figures,
 seeds, device, versions, revision), OUT/report.html and pictures for each data set, and prints a Markdown table. On one GPU, in
-order of worth: ldam_drw_sam, ce_drw_sam, then ldam_drw, ce_drw, ce, and the rest. --together trains the seeds of a recipe in one program.
+order of worth: ldam_drw_sam, ce_drw_sam, then ldam_drw, ce_drw, ce, and the rest. --together trains the seeds of a recipe in one run.
 """
 
 from __future__ import annotations
