@@ -6,10 +6,13 @@ from pathlib import Path
 import jax
 import pytest
 
+from ltjax.training import devices
+
 if not os.environ.get("JAX_PLATFORMS"):  # the tests count CPU devices; parity_tests/ by itself runs on what is there
     jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+devices.keep_freed_memory()
 assert len(jax.devices()) == 8  # starts the backend now: later, the first training run would choose the number of devices
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -50,9 +50,12 @@ class Programs:
         """A tree for each seed."""
         return [tree] if self._seeds == 1 else self._taken_apart(tree)
 
-    def _compiled(self, function: Callable[..., Any], own: int, **options: Any) -> Callable[..., Any]:
-        """The jitted function; of several seeds its first `own` arguments and its results hold all of them."""
-        one = jax.jit(function, **options)
+    def _compiled(self, function: Callable[..., Any], own: int, in_parts: bool = False, **options: Any) -> Callable[..., Any]:
+        """The jitted function; of several seeds its first `own` arguments and its results hold all of them.
+
+        `in_parts`: the function calls jitted ones, which stay programs of their own.
+        """
+        one = function if in_parts else jax.jit(function, **options)
         if self._seeds == 1:
             return one
         chosen = self._experiment.config.training.vmap_seeds
@@ -80,11 +83,10 @@ class Programs:
         self.check_every = self.steps_per_call
         self._by_batch = self.steps_per_call == 1
         evaluation = evaluate_batch if self._by_batch else evaluate_all
-        recipes, static = self._experiment.recipes, ("batch_size", "full_steps", "remainder", "unroll")
+        recipes, in_parts = self._experiment.recipes, self._by_batch and self._on_cpu
+        options = {"static_argnames": ("batch_size", "full_steps", "remainder", "unroll"), "donate_argnums": 0}
         self._evaluate = {id(recipe): self._compiled(partial(evaluation, recipe), 2, donate_argnums=1) for recipe in recipes}
-        self._steps = {
-            id(recipe): self._compiled(partial(train_steps, recipe), 1, static_argnames=static, donate_argnums=0) for recipe in recipes
-        }
+        self._steps = {id(recipe): self._compiled(partial(train_steps, recipe), 1, in_parts, **options) for recipe in recipes}
 
     def advance(self, state: TrainState, position: int, epoch_settings: Settings, stage: int = -1) -> tuple[TrainState, int]:
         """The next call's worth of steps of the epoch: all that are left, or `steps_per_call`.
@@ -135,7 +137,7 @@ class StreamedPrograms(Programs):
         self._dataset: StreamedDataset = experiment.dataset
         self._workers = stream.choose_workers(experiment.config.data.workers)
         self.steps_per_call, self.check_every = 1, 16
-        self._steps = {id(recipe): jax.jit(partial(train_step, recipe), donate_argnums=0) for recipe in experiment.recipes}
+        self._steps = {id(recipe): self._compiled(partial(train_step, recipe), 1, self._on_cpu, donate_argnums=0) for recipe in experiment.recipes}
         self._evaluate = {id(recipe): jax.jit(partial(evaluate_batch, recipe), donate_argnums=1) for recipe in experiment.recipes}
         self._ready: Iterator[tuple[jax.Array, jax.Array]] = iter(())
         self._at = (-1, -1)  # epoch and position of what comes next from it

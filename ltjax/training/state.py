@@ -82,18 +82,23 @@ def create_state(
       trained: the part of the parameters that the optimiser sees.
     """
     init_key, run_key = jax.random.split(jax.random.key(seed))
-    if variables is None:
-        variables = initial_variables(model, image_shape, init_key)
-    return TrainState(
-        step=_zero(),
-        epoch=_zero(),
-        position=_zero(),
-        key=run_key,
-        params=variables["params"],
-        batch_stats=variables["batch_stats"],
-        opt_state=optimizer.init(trained(variables["params"])),
-        running=Running.zeros(),
-    )
+
+    @jax.jit  # one program, and so kept for the next start
+    def fresh(init_key, run_key, variables):
+        if variables is None:
+            variables = initial_variables(model, image_shape, init_key)
+        return TrainState(
+            step=_zero(),
+            epoch=_zero(),
+            position=_zero(),
+            key=run_key,
+            params=variables["params"],
+            batch_stats=variables["batch_stats"],
+            opt_state=optimizer.init(trained(variables["params"])),
+            running=Running.zeros(),
+        )
+
+    return fresh(init_key, run_key, variables)
 
 
 def initial_variables(model: nn.Module, image_shape: tuple[int, ...], key: jax.Array) -> dict[str, Any]:
@@ -102,5 +107,4 @@ def initial_variables(model: nn.Module, image_shape: tuple[int, ...], key: jax.A
 
 
 def _zero() -> jax.Array:
-    """A buffer of its own: the state is donated, and a buffer can't be given away twice."""
     return jnp.zeros([], jnp.int32)

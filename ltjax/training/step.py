@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -74,6 +75,11 @@ class Recipe:
     both_update_stats: bool = True
     batch_sharding: jax.sharding.NamedSharding | None = None
 
+    @cached_property
+    def parts(self) -> Parts:
+        """Of its step."""
+        return Parts(self)
+
 
 class Settings(flax.struct.PyTreeNode):
     """What changes between epochs: learning rate, SAM radius, class weights [C]."""
@@ -104,6 +110,41 @@ def split_parameters(params: Any, trainable: str) -> tuple[Any, Callable[[Any], 
     return unflatten_dict(trained), lambda trained: unflatten_dict({**frozen, **flatten_dict(trained)})
 
 
+class Batch(NamedTuple):
+    """What a gradient is taken of: normalised images [B, H, W, C], labels [B], and of mixed ones the other label [B] and its share."""
+
+    images: jax.Array
+    labels: jax.Array
+    partners: jax.Array | None = None
+    lam: jax.Array | None = None
+
+
+class Parts:
+    """The parts of a recipe's step, each jitted.
+
+    Inside a jitted step they are inlined, and it is one program. Called by themselves each is its own: SAM's second pass then runs the
+    first one's program again, and half as much is compiled.
+
+    Attributes:
+      order: (key, epoch, labels) -> indices of the epoch.
+      take: (images, labels, order, first, count) -> images and labels at `count` (static) places of the order.
+      augment: (key, step, images uint8, labels) -> normalised images, labels.
+      mix: (key, step, images, labels) -> Batch.
+      gradients: (params, batch_stats, batch, key, step, class weights) -> gradients of the parameters that train, statistics, loss, logits.
+      ascend: (params, gradients, rho) -> params at SAM's second point.
+      finish: (state, gradients, batch_stats, loss, logits, labels, learning rate) -> state.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.order = jax.jit(partial(_order, recipe))
+        self.take = jax.jit(_take, static_argnames="count")
+        self.augment = jax.jit(partial(_augment, recipe))
+        self.mix = jax.jit(partial(_mix, recipe)) if recipe.mix else lambda key, step, images, labels: Batch(images, labels)
+        self.gradients = jax.jit(partial(_gradients, recipe))
+        self.ascend = jax.jit(partial(_ascend, recipe))
+        self.finish = jax.jit(partial(_finish, recipe))
+
+
 def update(recipe: Recipe, state: TrainState, images: jax.Array, labels: jax.Array, settings: Settings) -> TrainState:
     """One step on a batch that is already augmented and normalised.
 
@@ -111,66 +152,20 @@ def update(recipe: Recipe, state: TrainState, images: jax.Array, labels: jax.Arr
       images: floating point [B, H, W, C].
       labels: class ids [B].
     """
-    keys = _step_keys(state)
-    mixed = recipe.mix(keys.mix, images, labels) if recipe.mix else None
-    images = mixed.images if mixed else images
-    partners, lam = (labels[mixed.partner], mixed.lam) if mixed else (None, None)
-    trained, whole = split_parameters(state.params, recipe.trainable)
-
-    @jax.jit  # inlined where it is compiled; SAM's second pass is not traced anew
-    def gradients(trained, batch_stats):
-        def batch_loss(trained, batch_stats, images, labels, partners, lam, key, shares=(None, None)):
-            outputs, updated = _forward(recipe, whole(trained), batch_stats, images, key)
-            return _loss(recipe, outputs, labels, partners, lam, settings.class_weights, shares), (outputs, updated)
-
-        batch = (images, labels, partners, lam)
-        if recipe.accumulate == 1 or labels.shape[0] % recipe.accumulate:
-            (loss, (outputs, batch_stats)), grads = jax.value_and_grad(batch_loss, has_aux=True)(trained, batch_stats, *batch, keys.dropout)
-        else:
-            loss, outputs, batch_stats, grads = _in_parts(
-                recipe, batch_loss, trained, batch_stats, batch, keys.dropout, settings.class_weights
-            )
-        return grads, batch_stats, loss, outputs if recipe.branch_loss is None else jnp.sum(outputs, axis=0)
-
-    grads, batch_stats, loss, logits = gradients(trained, state.batch_stats)
+    parts = recipe.parts
+    batch = parts.mix(state.key, state.step, images, labels)
+    of_batch = (batch, state.key, state.step, settings.class_weights)
+    grads, batch_stats, loss, logits = parts.gradients(state.params, state.batch_stats, *of_batch)
     if recipe.sam:
-        perturbed = ascend(trained, grads, settings.rho, recipe.adaptive)
-        grads, second_stats, _, _ = gradients(perturbed, batch_stats)
+        perturbed = parts.ascend(state.params, grads, settings.rho)
+        grads, second_stats, _, _ = parts.gradients(perturbed, batch_stats, *of_batch)
         batch_stats = second_stats if recipe.both_update_stats else batch_stats
-    updates, opt_state = recipe.optimizer(settings.learning_rate).update(grads, state.opt_state, trained)
-    running = state.running
-    unseen = running.first_bad_step < 0
-    running = Running(
-        loss=running.loss + loss * labels.shape[0],
-        correct=running.correct + jnp.sum(jnp.argmax(logits, axis=-1) == labels, dtype=jnp.int32),
-        count=running.count + labels.shape[0],
-        first_bad_step=jnp.where(unseen & ~jnp.isfinite(loss), state.step, running.first_bad_step),
-    )
-    return state.replace(
-        step=state.step + 1,
-        position=state.position + 1,
-        params=whole(optax.apply_updates(trained, updates)),
-        batch_stats=batch_stats,
-        opt_state=opt_state,
-        running=running,
-    )
+    return parts.finish(state, grads, batch_stats, loss, logits, labels, settings.learning_rate)
 
 
 def train_step(recipe: Recipe, state: TrainState, images: jax.Array, labels: jax.Array, settings: Settings) -> TrainState:
     """One step on raw images uint8 [B, H, W, C]: augmentation, normalisation, `update`."""
-    images, labels = _sharded(recipe, images, labels)
-    keys = _step_keys(state)
-    images = augment.random_crop_flip(keys.crop, images, padding=recipe.padding, flip_probability=recipe.flip)
-    policy_key, cutout_key = jax.random.split(keys.policy)
-    if recipe.policy:
-        images = recipe.policy(policy_key, images)
-    if recipe.jitter:
-        images = augment.random_color_jitter(jax.random.fold_in(policy_key, 1), images, *recipe.jitter)
-    images = augment.normalize(images, recipe.mean, recipe.std)
-    if recipe.cutout:
-        images = augment.random_cutout(cutout_key, images, recipe.cutout)
-    images, labels = _targets(recipe, images, labels)
-    return update(recipe, state, images, labels, settings)
+    return update(recipe, state, *recipe.parts.augment(state.key, state.step, images, labels), settings)
 
 
 def train_steps(
@@ -195,21 +190,21 @@ def train_steps(
       batch_size, full_steps, remainder: static.
       unroll: steps of one turn of the loop; static.
     """
-    order_key, _ = jax.random.split(state.key)
-    order = recipe.order(jax.random.fold_in(order_key, state.epoch), labels, state.epoch)
-
-    def take(state, indices):
-        return train_step(recipe, state, images[indices], labels[indices], settings)
-
+    parts = recipe.parts
+    order = parts.order(state.key, state.epoch, labels)
     first = state.position * batch_size
+
+    def step(state, first, count):
+        return train_step(recipe, state, *parts.take(images, labels, order, first, count=count), settings)
+
     if full_steps == 1:
         # Without a scan: XLA runs convolutions inside a loop on one slow thread on the CPU (measured: 27 times slower).
-        state = take(state, jax.lax.dynamic_slice(order, (first,), (batch_size,)))
+        state = step(state, first, batch_size)
     elif full_steps:
-        batches = jax.lax.dynamic_slice(order, (first,), (full_steps * batch_size,)).reshape(full_steps, batch_size)
-        state, _ = jax.lax.scan(lambda state, indices: (take(state, indices), None), state, batches, unroll=min(unroll, full_steps))
+        starts = first + batch_size * jnp.arange(full_steps)
+        state, _ = jax.lax.scan(lambda state, first: (step(state, first, batch_size), None), state, starts, unroll=min(unroll, full_steps))
     if remainder:
-        state = take(state, order[order.shape[0] - remainder :])
+        state = step(state, order.shape[0] - remainder, remainder)
     return state
 
 
@@ -259,10 +254,93 @@ class _StepKeys(NamedTuple):
     dropout: jax.Array
 
 
-def _step_keys(state: TrainState) -> _StepKeys:
+def _step_keys(key: jax.Array, step: jax.Array) -> _StepKeys:
     """Keys of what is random in this step; the other half of the split gives the epochs' orders."""
-    _, step_key = jax.random.split(state.key)
-    return _StepKeys(*jax.random.split(jax.random.fold_in(step_key, state.step), 4))
+    _, step_key = jax.random.split(key)
+    return _StepKeys(*jax.random.split(jax.random.fold_in(step_key, step), 4))
+
+
+def _order(recipe: Recipe, key: jax.Array, epoch: jax.Array, labels: jax.Array) -> jax.Array:
+    order_key, _ = jax.random.split(key)
+    return recipe.order(jax.random.fold_in(order_key, epoch), labels, epoch)
+
+
+def _take(images: jax.Array, labels: jax.Array, order: jax.Array, first: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    places = jax.lax.dynamic_slice(order, (first,), (count,))
+    return images[places], labels[places]
+
+
+def _augment(recipe: Recipe, key: jax.Array, step: jax.Array, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    images, labels = _sharded(recipe, images, labels)
+    keys = _step_keys(key, step)
+    images = augment.random_crop_flip(keys.crop, images, padding=recipe.padding, flip_probability=recipe.flip)
+    policy_key, cutout_key = jax.random.split(keys.policy)
+    if recipe.policy:
+        images = recipe.policy(policy_key, images)
+    if recipe.jitter:
+        images = augment.random_color_jitter(jax.random.fold_in(policy_key, 1), images, *recipe.jitter)
+    images = augment.normalize(images, recipe.mean, recipe.std)
+    if recipe.cutout:
+        images = augment.random_cutout(cutout_key, images, recipe.cutout)
+    return _sharded(recipe, *_targets(recipe, images, labels))
+
+
+def _mix(recipe: Recipe, key: jax.Array, step: jax.Array, images: jax.Array, labels: jax.Array) -> Batch:
+    assert recipe.mix is not None
+    mixed = recipe.mix(_step_keys(key, step).mix, images, labels)
+    return Batch(mixed.images, labels, labels[mixed.partner], mixed.lam)
+
+
+def _gradients(
+    recipe: Recipe, params: Any, batch_stats: Any, batch: Batch, key: jax.Array, step: jax.Array, class_weights: jax.Array
+) -> tuple[Any, Any, jax.Array, jax.Array]:
+    trained, whole = split_parameters(params, recipe.trainable)
+    dropout = _step_keys(key, step).dropout
+
+    def batch_loss(trained, batch_stats, images, labels, partners, lam, key, shares=(None, None)):
+        outputs, updated = _forward(recipe, whole(trained), batch_stats, images, key)
+        return _loss(recipe, outputs, labels, partners, lam, class_weights, shares), (outputs, updated)
+
+    if recipe.accumulate == 1 or batch.labels.shape[0] % recipe.accumulate:
+        (loss, (outputs, batch_stats)), grads = jax.value_and_grad(batch_loss, has_aux=True)(trained, batch_stats, *batch, dropout)
+    else:
+        loss, outputs, batch_stats, grads = _in_parts(recipe, batch_loss, trained, batch_stats, batch, dropout, class_weights)
+    return grads, batch_stats, loss, outputs if recipe.branch_loss is None else jnp.sum(outputs, axis=0)
+
+
+def _ascend(recipe: Recipe, params: Any, grads: Any, rho: jax.Array) -> Any:
+    trained, whole = split_parameters(params, recipe.trainable)
+    return whole(ascend(trained, grads, rho, recipe.adaptive))
+
+
+def _finish(
+    recipe: Recipe,
+    state: TrainState,
+    grads: Any,
+    batch_stats: Any,
+    loss: jax.Array,
+    logits: jax.Array,
+    labels: jax.Array,
+    learning_rate: jax.Array,
+) -> TrainState:
+    trained, whole = split_parameters(state.params, recipe.trainable)
+    updates, opt_state = recipe.optimizer(learning_rate).update(grads, state.opt_state, trained)
+    running = state.running
+    unseen = running.first_bad_step < 0
+    running = Running(
+        loss=running.loss + loss * labels.shape[0],
+        correct=running.correct + jnp.sum(jnp.argmax(logits, axis=-1) == labels, dtype=jnp.int32),
+        count=running.count + labels.shape[0],
+        first_bad_step=jnp.where(unseen & ~jnp.isfinite(loss), state.step, running.first_bad_step),
+    )
+    return state.replace(
+        step=state.step + 1,
+        position=state.position + 1,
+        params=whole(optax.apply_updates(trained, updates)),
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+        running=running,
+    )
 
 
 def _forward(recipe: Recipe, params: Any, batch_stats: Any, images: jax.Array, key: jax.Array) -> tuple[jax.Array, Any]:
@@ -280,7 +358,7 @@ def _in_parts(
     batch_loss: Callable[..., Any],
     trained: Any,
     batch_stats: Any,
-    batch: tuple[Any, ...],
+    batch: Batch,
     key: jax.Array,
     weights: jax.Array,
 ) -> tuple[jax.Array, jax.Array, Any, Any]:
@@ -288,7 +366,7 @@ def _in_parts(
 
     Part i holds every `accumulate`-th image from the i-th on, so that the parts of a sharded batch lie on all its devices.
     """
-    parts, (_, labels, partners, _) = recipe.accumulate, batch
+    parts, labels, partners = recipe.accumulate, batch.labels, batch.partners
     size = labels.shape[0]
 
     def part(leaf, i):
