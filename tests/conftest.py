@@ -6,13 +6,10 @@ from pathlib import Path
 import jax
 import pytest
 
-from ltjax.training import devices
-
 if not os.environ.get("JAX_PLATFORMS"):  # the tests count CPU devices; parity_tests/ by itself runs on what is there
     jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-devices.keep_freed_memory()
 assert len(jax.devices()) == 8  # starts the backend now: later, the first training run would choose the number of devices
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,6 +39,14 @@ def compiled(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(autouse=True, scope="module")
+def quickly_compiled():
+    """Compiling is most of these tests' time. parity_tests/ and the runs of .ci/run see what users run."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory):
     """Environment of a launch.py started as a program, with compiled programs shared between starts."""
@@ -49,6 +54,7 @@ def environment(tmp_path_factory):
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("LTJAX_", "TFDS_", "XLA_", "JAX_"))}
     return variables | {
         "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS") or "cpu",
         "XDG_CACHE_HOME": str(cache),

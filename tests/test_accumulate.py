@@ -21,7 +21,7 @@ def stepped(config, accumulate, **changes):
     images = jnp.asarray(built.dataset.train_images[::6][:64])
     labels = jnp.asarray(built.dataset.train_labels[::6][:64])
     state = built.create_state()
-    return jax.jit(train_step, static_argnums=0)(built.recipe, state, images, labels, built.settings(4))
+    return train_step(built.recipe, state, images, labels, built.settings(4))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_batch_norm_sees_one_part_after_the_other(digits_config):
     built = built_with(digits_config, 4, **{"sam.enabled": False})
     state = built.create_state()
     images = jax.random.normal(jax.random.key(0), (64, 8, 8, 1))
-    after = jax.jit(update, static_argnums=0)(built.recipe, state, images, jnp.arange(64) % 10, built.settings(0))
+    after = update(built.recipe, state, images, jnp.arange(64) % 10, built.settings(0))
     stats = state.batch_stats
     for part in range(4):
         variables = {"params": state.params, "batch_stats": stats}
@@ -59,7 +59,7 @@ def test_batch_norm_sees_one_part_after_the_other(digits_config):
 def test_a_short_last_batch_that_does_not_divide_is_computed_whole(digits_config):
     built = built_with(digits_config, 4)
     images, labels = jnp.asarray(built.dataset.train_images[:30]), jnp.asarray(built.dataset.train_labels[:30])
-    state = jax.jit(train_step, static_argnums=0)(built.recipe, built.create_state(), images, labels, built.settings(0))
+    state = train_step(built.recipe, built.create_state(), images, labels, built.settings(0))
     assert int(state.running.count) == 30
     assert np.isfinite(state.running.loss)
 

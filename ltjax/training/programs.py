@@ -137,7 +137,9 @@ class StreamedPrograms(Programs):
         self._dataset: StreamedDataset = experiment.dataset
         self._workers = stream.choose_workers(experiment.config.data.workers)
         self.steps_per_call, self.check_every = 1, 16
-        self._steps = {id(recipe): self._compiled(partial(train_step, recipe), 1, self._on_cpu, donate_argnums=0) for recipe in experiment.recipes}
+        self._steps = {
+            id(recipe): self._compiled(partial(train_step, recipe), 1, self._on_cpu, donate_argnums=0) for recipe in experiment.recipes
+        }
         self._evaluate = {id(recipe): jax.jit(partial(evaluate_batch, recipe), donate_argnums=1) for recipe in experiment.recipes}
         self._ready: Iterator[tuple[jax.Array, jax.Array]] = iter(())
         self._at = (-1, -1)  # epoch and position of what comes next from it

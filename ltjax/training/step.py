@@ -165,7 +165,8 @@ def update(recipe: Recipe, state: TrainState, images: jax.Array, labels: jax.Arr
 
 def train_step(recipe: Recipe, state: TrainState, images: jax.Array, labels: jax.Array, settings: Settings) -> TrainState:
     """One step on raw images uint8 [B, H, W, C]: augmentation, normalisation, `update`."""
-    return update(recipe, state, *recipe.parts.augment(state.key, state.step, images, labels), settings)
+    images, labels = recipe.parts.augment(state.key, state.step, images, labels)
+    return update(recipe, state, images, labels, settings)
 
 
 def train_steps(
@@ -195,7 +196,8 @@ def train_steps(
     first = state.position * batch_size
 
     def step(state, first, count):
-        return train_step(recipe, state, *parts.take(images, labels, order, first, count=count), settings)
+        taken = parts.take(images, labels, order, first, count=count)
+        return train_step(recipe, state, taken[0], taken[1], settings)
 
     if full_steps == 1:
         # Without a scan: XLA runs convolutions inside a loop on one slow thread on the CPU (measured: 27 times slower).
