@@ -17,13 +17,13 @@ from ml_collections import ConfigDict
 from ltjax import metrics
 from ltjax.training import devices, programs
 from ltjax.training.checkpoint import Checkpoints
+from ltjax.training.evaluation import EvaluationSums
 from ltjax.training.experiment import Experiment, build
 from ltjax.training.initial import load_variables
 from ltjax.training.progress import Display
 from ltjax.training.record import Record, restore_together
 from ltjax.training.settings import Stage, check_one_seed
 from ltjax.training.state import Running, TrainState
-from ltjax.training.step import EvaluationSums
 
 
 class Stopped(Exception):

@@ -15,10 +15,11 @@ import numpy as np
 from ltjax.data import Dataset, StreamedDataset, stream
 from ltjax.data.files import Images, readable
 from ltjax.training import devices
+from ltjax.training.evaluation import EvaluationSums, evaluate_all, evaluate_batch
 from ltjax.training.experiment import Experiment
 from ltjax.training.recipe import num_outputs
 from ltjax.training.state import TrainState
-from ltjax.training.step import EvaluationSums, Settings, evaluate_all, evaluate_batch, train_step, train_steps
+from ltjax.training.step import Settings, train_step, train_steps
 
 
 class Programs:

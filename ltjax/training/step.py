@@ -1,4 +1,4 @@
-"""One training step, and many of them as one compiled call; one evaluation likewise. Pure functions of arrays.
+"""One training step, and many of them as one compiled call. Pure functions of arrays.
 
 `Recipe` holds what is fixed while a program is compiled; `Settings` what changes from epoch to epoch and is traced, so that a new
 learning rate, radius or the start of re-weighting compiles nothing anew.
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from ltjax import augment, losses, metrics
+from ltjax import augment, losses
 from ltjax.optim import ascend
 from ltjax.training.state import Running, TrainState
 
@@ -210,45 +210,6 @@ def train_steps(
     return state
 
 
-class EvaluationSums(flax.struct.PyTreeNode):
-    """Sums over evaluated images: loss, confusion [C, C] and how many have their class among the five highest logits."""
-
-    loss: jax.Array
-    confusion: jax.Array
-    top5: jax.Array
-
-    @classmethod
-    def zeros(cls, num_classes: int) -> EvaluationSums:
-        return cls(
-            loss=jnp.zeros([], jnp.result_type(float)),
-            confusion=jnp.zeros((num_classes, num_classes), jnp.int32),
-            top5=jnp.zeros([], jnp.int32),
-        )
-
-
-def evaluate_batch(recipe: Recipe, variables: Any, sums: EvaluationSums, images: jax.Array, labels: jax.Array) -> EvaluationSums:
-    """Adds a batch: raw images uint8 [B, H, W, C], labels [B], -1 where the batch is padded."""
-    images, labels = _sharded(recipe, images, labels)
-    images, labels = _targets(recipe, augment.normalize(images, recipe.mean, recipe.std), labels)
-    logits: jax.Array = recipe.model.apply(variables, images, train=False)  # type: ignore[assignment]
-    num_classes = logits.shape[-1]
-    loss = recipe.loss(logits, jnp.maximum(labels, 0))
-    return EvaluationSums(
-        loss=sums.loss + jnp.sum(jnp.where(labels >= 0, loss, 0.0)),
-        confusion=sums.confusion + metrics.confusion_matrix(labels, jnp.argmax(logits, axis=-1), num_classes).astype(jnp.int32),
-        top5=sums.top5 + jnp.sum(metrics.top_k_correct(logits, labels, min(5, num_classes)), dtype=jnp.int32),
-    )
-
-
-def evaluate_all(recipe: Recipe, variables: Any, sums: EvaluationSums, images: jax.Array, labels: jax.Array) -> EvaluationSums:
-    """Adds every batch of images [K, B, H, W, C] and labels [K, B] by one scan."""
-
-    def body(sums, batch):
-        return evaluate_batch(recipe, variables, sums, *batch), None
-
-    return jax.lax.scan(body, sums, (images, labels))[0]
-
-
 class _StepKeys(NamedTuple):
     crop: jax.Array
     mix: jax.Array
@@ -273,7 +234,7 @@ def _take(images: jax.Array, labels: jax.Array, order: jax.Array, first: jax.Arr
 
 
 def _augment(recipe: Recipe, key: jax.Array, step: jax.Array, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-    images, labels = _sharded(recipe, images, labels)
+    images, labels = sharded(recipe, images, labels)
     keys = _step_keys(key, step)
     images = augment.random_crop_flip(keys.crop, images, padding=recipe.padding, flip_probability=recipe.flip)
     policy_key, cutout_key = jax.random.split(keys.policy)
@@ -284,7 +245,7 @@ def _augment(recipe: Recipe, key: jax.Array, step: jax.Array, images: jax.Array,
     images = augment.normalize(images, recipe.mean, recipe.std)
     if recipe.cutout:
         images = augment.random_cutout(cutout_key, images, recipe.cutout)
-    return _sharded(recipe, *_targets(recipe, images, labels))
+    return sharded(recipe, *targets(recipe, images, labels))
 
 
 def _mix(recipe: Recipe, key: jax.Array, step: jax.Array, images: jax.Array, labels: jax.Array) -> Batch:
@@ -412,7 +373,7 @@ def _loss(
     return losses.mixup(against(labels, shares[0]), against(partners, shares[1]), lam)
 
 
-def _targets(recipe: Recipe, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+def targets(recipe: Recipe, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Normalised images at the network's resolution with the labels it learns; -1 stays -1."""
     if recipe.target == "rotation":
         images = augment.rotations(images).reshape(-1, *images.shape[1:])
@@ -420,7 +381,7 @@ def _targets(recipe: Recipe, images: jax.Array, labels: jax.Array) -> tuple[jax.
     return augment.resize(images, recipe.resolution) if recipe.resolution else images, labels
 
 
-def _sharded(recipe: Recipe, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+def sharded(recipe: Recipe, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The batch split over the devices; one that does not divide (an epoch's short last) is computed whole by each."""
     if recipe.batch_sharding is None or labels.shape[0] % recipe.batch_sharding.num_devices:
         return images, labels
