@@ -4,11 +4,12 @@
   python benchmarks/train.py --tries --out docs/results/train_tries.json        what may make ltjax faster on a GPU
 
 Every variant trains the recipe's own step (batch 128, crop, flip, both SAM passes, momentum, weight decay) on 12,406 images of random
-pixels with the counts of CIFAR-10-LT; variants run in processes of their own, one after the other. A figure is the median rate over
---repeats stretches of --steps steps, after compilation and as many warm-up steps.
+pixels with the counts of CIFAR-10-LT; variants run in processes of their own. A figure is the median rate over --repeats stretches of
+--steps steps, after compilation and as many warm-up steps; on a CPU the variants' stretches take turns.
 
   ltjax             float32; on a GPU whole epochs in one call, also in bfloat16, and 8 seeds together in one program (images of all)
   ltjax, no SAM     the same with one pass a step
+  ltjax, one program   on a CPU: the whole step in one program instead of its parts' (config.training.steps_per_call=1)
   PyTorch           eager, contiguous NCHW, augmentation as tensor operations on the batch; on a GPU the images come from a DataLoader
                     with workers, as in the authors' program, and cuDNN's benchmark mode is on
   PyTorch, tuned    on a CPU: channels_last, eager and through torch.compile; on a GPU: images and augmentation on the GPU, channels_last,
@@ -26,6 +27,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +84,8 @@ def ltjax_steps(
                 state, position = running.next_epoch(state), 0
             state, after = running.advance(state, position, epoch)
             done, position = done + after - position, after
+            if running.check_every:  # the loop looks at the loss then, and so waits for it
+                jax.block_until_ready(state.running)
         jax.block_until_ready(state)
         return done
 
@@ -188,11 +192,14 @@ def loader(images, labels, device):
 
 def timed(run, options: argparse.Namespace, peak) -> dict:
     run(options.steps)
+    print(READY, flush=True)
     rates = []
     for _ in range(options.repeats):
+        sys.stdin.readline()
         began = time.perf_counter()
         steps = run(options.steps)
         rates.append(steps * BATCH / (time.perf_counter() - began))
+        print(READY, flush=True)
     return {
         "images_per_second": statistics.median(rates),
         "spread": [min(rates), max(rates)],
@@ -203,7 +210,7 @@ def timed(run, options: argparse.Namespace, peak) -> dict:
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """A way to train. `when`: always, gpu, or tries (on --tries alone); `flags`: for XLA."""
+    """A way to train. `when`: always, cpu, gpu, or tries (on --tries alone); `flags`: for XLA."""
 
     side: Callable[..., dict]
     choices: dict[str, Any]
@@ -225,6 +232,7 @@ VARIANTS = {
     BFLOAT16: ours("gpu", dtype="bfloat16"),
     f"{BFLOAT16}, 8 seeds": ours("gpu", dtype="bfloat16", seeds=8),
     "ltjax, no SAM": ours(sam=False),
+    "ltjax, one program": ours("cpu", steps_per_call=1),
     "PyTorch": theirs(True, False, False),
     "PyTorch, tuned": theirs(True, True, False),
     "PyTorch, tuned and compiled": theirs(True, True, True),
@@ -238,6 +246,7 @@ VARIANTS = {
     f"{BFLOAT16}, 8 seeds in turn": ours("tries", dtype="bfloat16", seeds=8, vmap_seeds=0),
 }
 """In the order in which they are measured."""
+READY = "ready for the next stretch"
 FLOOR_SECONDS = {"NVIDIA H200": 7.0}
 """Of the recipe's memory traffic alone, by device (docs/performance.md)."""
 
@@ -247,7 +256,7 @@ def chosen(options: argparse.Namespace, on_gpu: bool) -> list[str]:
         return options.variants.split(";")
     if options.tries:
         return [BFLOAT16, f"{BFLOAT16}, 8 seeds", *(name for name, variant in VARIANTS.items() if variant.when == "tries")]
-    return [name for name, variant in VARIANTS.items() if variant.when == "always" or (variant.when == "gpu" and on_gpu)]
+    return [name for name, variant in VARIANTS.items() if variant.when in ("always", "gpu" if on_gpu else "cpu")]
 
 
 def speedups(rows: dict[str, dict]) -> dict[str, float]:
@@ -258,8 +267,43 @@ def speedups(rows: dict[str, dict]) -> dict[str, float]:
     if single:
         best = max(single, key=rate.__getitem__)
         ratios = {f"{best} against {name}": rate[best] / rate[name] for name in rate if name.startswith("PyTorch") and "no SAM" not in name}
-    pairs = [("ltjax, no SAM", "PyTorch, tuned, no SAM"), *((name, BFLOAT16) for name in rate if name.startswith(f"{BFLOAT16},"))]
+    pairs = [
+        ("ltjax, no SAM", "PyTorch, tuned, no SAM"),
+        ("ltjax, one program", "ltjax"),
+        *((name, BFLOAT16) for name in rate if name.startswith(f"{BFLOAT16},")),
+    ]
     return ratios | {f"{one} against {other}": rate[one] / rate[other] for one, other in pairs if {one, other} <= rate.keys()}
+
+
+def measured(names: list[str], options: argparse.Namespace) -> dict[str, dict]:
+    """The rows of variants whose stretches take turns, so that a machine that grows slower does so for all."""
+    started: dict[str, subprocess.Popen[str]] = {}
+    for name in names:
+        command = [sys.executable, __file__, f"--variant={name}", f"--steps={options.steps}", f"--repeats={options.repeats}"]
+        environment = os.environ | ({} if VARIANTS[name].flags is None else {"XLA_FLAGS": VARIANTS[name].flags})
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        started[name] = subprocess.Popen(command, text=True, env=environment, **pipes)
+        limit = threading.Timer(options.limit, started[name].kill)
+        limit.start()
+        said = until(started[name], READY)
+        limit.cancel()
+        if READY not in said:
+            why = "given up" if started.pop(name).wait() < 0 else f"failed ({(said or ['?'])[-1][:160]})"
+            print(f"{name}: {why}", flush=True)
+    for _ in range(options.repeats):
+        for process in started.values():
+            print(file=process.stdin, flush=True)
+            until(process, READY)
+    return {name: json.loads(next(line for line in until(process, "") if line.startswith("{"))) for name, process in started.items()}
+
+
+def until(process: subprocess.Popen[str], line: str) -> list[str]:
+    """What it prints up to a line, or to its end."""
+    said: list[str] = []
+    assert process.stdout is not None
+    while (not said or said[-1] != line) and (read := process.stdout.readline()):
+        said.append(read.rstrip("\n"))
+    return said
 
 
 def main() -> None:
@@ -283,19 +327,10 @@ def main() -> None:
 
     on_gpu = torch.cuda.is_available()
     options.steps = options.steps or (194 if on_gpu else 8)
+    names = chosen(options, on_gpu)
     rows = {}
-    for name in chosen(options, on_gpu):
-        command = [sys.executable, __file__, f"--variant={name}", f"--steps={options.steps}", f"--repeats={options.repeats}"]
-        environment = os.environ | ({} if VARIANTS[name].flags is None else {"XLA_FLAGS": VARIANTS[name].flags})
-        try:
-            finished = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=options.limit)
-        except subprocess.TimeoutExpired:
-            print(f"{name}: given up after {options.limit} s", flush=True)
-            continue
-        if finished.returncode:
-            print(f"{name}: failed ({(finished.stderr.strip().splitlines() or ['?'])[-1][:160]})", flush=True)
-            continue
-        rows[name] = row = json.loads(finished.stdout.splitlines()[-1])
+    for name, row in (pair for group in ([[name] for name in names] if on_gpu else [names]) for pair in measured(group, options).items()):
+        rows[name] = row
         row["recipe_seconds"] = RECIPE_IMAGES / row["images_per_second"]
         floor = FLOOR_SECONDS.get(row["device"].removeprefix("1 x "))
         print(

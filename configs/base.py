@@ -151,7 +151,7 @@ def get_config() -> ConfigDict:
     config.training.batch_size = 128  # global, over all devices
     config.training.accumulate = 1  # parts that a batch is computed in, one after the other, to fit the memory; BatchNorm sees a part
     config.training.drop_last = False  # the last short batch of an epoch is trained on, as published
-    config.training.steps_per_call = -1  # steps in one compiled call; 0 whole epochs, -1 chooses: 0, but 1 on a CPU
+    config.training.steps_per_call = -1  # steps in one compiled call; 0 whole epochs, -1 chooses: 0, but on a CPU 1, in several programs
     config.training.unroll = 1  # steps that stand one after the other in a call's loop: larger programs, fewer turns
     config.training.vmap_seeds = -1  # of config.seeds: 1 all in one program, 0 one after the other, -1 chooses: 1, but 0 on a CPU
     config.training.cpu_devices = 0  # a CPU's cores as that many devices; 0 chooses (at most 8, one a core)

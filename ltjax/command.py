@@ -51,7 +51,6 @@ def _main(argv: Sequence[str]) -> None:
     from ltjax.training.loop import Diverged, Stopped
 
     devices.keep_compiled_programs()
-    devices.keep_freed_memory()
     try:
         if _DISTRIBUTED.value or _COORDINATOR.value:
             devices.join_processes(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import faulthandler
 import hashlib
-import importlib.util
 import os
 import platform
 import resource
@@ -73,21 +71,6 @@ def keep_compiled_programs() -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)  # JAX's own second leaves two dozen small programs out
-
-
-def keep_freed_memory() -> None:
-    """Has the C library keep what XLA frees, where a CPU trains: a program's workspace, hundreds of MB, is else fetched from the system
-    and filled with zeros anew at every call, a tenth of a step. Only before the backend starts: threads of before keep their own ways.
-    """
-    accelerator = any(importlib.util.find_spec(name) for name in ("jax_plugins", "libtpu"))
-    if (accelerator and jax.config.values["jax_platforms"] != "cpu") or platform.libc_ver()[0] != "glibc":
-        return
-    mallopt = ctypes.CDLL(None).mallopt
-    for option, value in ((M_ARENA_MAX, 1), (M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1)):
-        mallopt(option, value)
-
-
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # malloc.h
 
 
 def use_devices(batch_size: int, cpu_devices: int = 0) -> list[jax.Device]:

@@ -37,6 +37,7 @@ class Programs:
         self._experiment, self._seeds = experiment, seeds
         self._place = place = devices.replicated(experiment.devices)
         self._on_cpu = experiment.devices[0].platform == "cpu"
+        self._in_parts = self._on_cpu and experiment.config.training.steps_per_call < 0
         self.finite = jax.jit(lambda tree: jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)])))
         self._joined = jax.jit(lambda *trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees), out_shardings=place)
         self._taken_apart = jax.jit(partial(apart, count=seeds))
@@ -84,10 +85,10 @@ class Programs:
         self.check_every = self.steps_per_call
         self._by_batch = self.steps_per_call == 1
         evaluation = evaluate_batch if self._by_batch else evaluate_all
-        recipes, in_parts = self._experiment.recipes, self._by_batch and self._on_cpu
+        recipes = self._experiment.recipes
         options = {"static_argnames": ("batch_size", "full_steps", "remainder", "unroll"), "donate_argnums": 0}
         self._evaluate = {id(recipe): self._compiled(partial(evaluation, recipe), 2, donate_argnums=1) for recipe in recipes}
-        self._steps = {id(recipe): self._compiled(partial(train_steps, recipe), 1, in_parts, **options) for recipe in recipes}
+        self._steps = {id(recipe): self._compiled(partial(train_steps, recipe), 1, self._in_parts, **options) for recipe in recipes}
 
     def advance(self, state: TrainState, position: int, epoch_settings: Settings, stage: int = -1) -> tuple[TrainState, int]:
         """The next call's worth of steps of the epoch: all that are left, or `steps_per_call`.
@@ -138,8 +139,9 @@ class StreamedPrograms(Programs):
         self._dataset: StreamedDataset = experiment.dataset
         self._workers = stream.choose_workers(experiment.config.data.workers)
         self.steps_per_call, self.check_every = 1, 16
+        in_parts = self._on_cpu and experiment.config.training.steps_per_call < 0
         self._steps = {
-            id(recipe): self._compiled(partial(train_step, recipe), 1, self._on_cpu, donate_argnums=0) for recipe in experiment.recipes
+            id(recipe): self._compiled(partial(train_step, recipe), 1, in_parts, donate_argnums=0) for recipe in experiment.recipes
         }
         self._evaluate = {id(recipe): jax.jit(partial(evaluate_batch, recipe), donate_argnums=1) for recipe in experiment.recipes}
         self._ready: Iterator[tuple[jax.Array, jax.Array]] = iter(())
