@@ -57,6 +57,16 @@ def test_an_epoch_is_one_compiled_call_and_settings_compile_nothing_anew(digits_
     assert not np.array_equal(built.settings(0).class_weights, built.settings(2).class_weights)
 
 
+def test_both_passes_of_sam_run_one_gradient_compiled_once(digits_config):
+    built, programs, state, _ = one_epoch(digits_config, drop_last=True)
+    programs.advance(programs.next_epoch(state), 0, built.settings(2))  # with class weights
+    assert built.recipe.parts.gradients._cache_size() == 1
+    digits_config.training.steps_per_call = 1  # one program
+    whole, programs, _, _ = one_epoch(digits_config)
+    assert whole.recipe.parts.gradients._cache_size() == 0
+    assert next(iter(programs._steps.values()))._cache_size() == 1
+
+
 def test_the_last_short_batch_is_trained_on_and_every_image_seen_once(digits_config):
     built, _, state, _ = one_epoch(digits_config)
     images = len(built.dataset.train_labels)
