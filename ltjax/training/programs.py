@@ -139,9 +139,8 @@ class StreamedPrograms(Programs):
         self._dataset: StreamedDataset = experiment.dataset
         self._workers = stream.choose_workers(experiment.config.data.workers)
         self.steps_per_call, self.check_every = 1, 16
-        in_parts = self._on_cpu and experiment.config.training.steps_per_call < 0
         self._steps = {
-            id(recipe): self._compiled(partial(train_step, recipe), 1, in_parts, donate_argnums=0) for recipe in experiment.recipes
+            id(recipe): self._compiled(partial(train_step, recipe), 1, self._in_parts, donate_argnums=0) for recipe in experiment.recipes
         }
         self._evaluate = {id(recipe): jax.jit(partial(evaluate_batch, recipe), donate_argnums=1) for recipe in experiment.recipes}
         self._ready: Iterator[tuple[jax.Array, jax.Array]] = iter(())
