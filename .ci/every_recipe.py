@@ -1,9 +1,11 @@
-"""Every recipe end to end on a thinned copy of real CIFAR-10: trained for an epoch a stage, evaluated, reported.
+"""Every recipe end to end on a thinned copy of real CIFAR-10: trained for an epoch a stage,
+evaluated, reported.
 
   python .ci/every_recipe.py DIR_WITH_cifar-10-batches-py WORK
 
-Networks, losses, samplers and stages are the recipes' own; images are few (40 a class, 4 in the rarest) and EfficientNet sees 64 pixels.
-The recipes for photographs see the same images as JPEG files of 64 pixels in the published lists (2 to 11 a class).
+Networks, losses, samplers and stages are the recipes' own; images are few (40 a class, 4 in the
+rarest) and EfficientNet sees 64 pixels. The recipes for photographs see the same images as JPEG
+files of 64 pixels in the published lists (2 to 11 a class).
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ sys.path.insert(0, str(ROOT))
 
 from ltjax import report  # noqa: E402
 from ltjax.data import load  # noqa: E402
-from ltjax.training import loop, settings  # noqa: E402
+from ltjax.experiment import settings  # noqa: E402
+from ltjax.training import loop  # noqa: E402
 
 TRAIN, TEST = 40, 10
 
@@ -35,17 +38,23 @@ def main() -> None:
     only = set(sys.argv[3:])
     folder = thinned(source, work / "cifar-10-batches-py")
     jax.config.update("jax_compilation_cache_dir", str(work / "compiled"))
-    names = sorted(path.stem for path in (ROOT / "configs").glob("[a-z]*.py") if path.stem != "base")
+    names = sorted(
+        path.stem for path in (ROOT / "configs").glob("[a-z]*.py") if path.stem != "base"
+    )
     for name in names:
         if only and name not in only:
             continue
         began = time.monotonic()
         config = importlib.import_module(f"configs.{name}").get_config()
         if config.data.name == "image_list":
-            write_lists(source, work / name / "photographs", config.data.train_list, config.data.test_list)
+            write_lists(
+                source, work / name / "photographs", config.data.train_list, config.data.test_list
+            )
             config.data.dir = str(work / name / "photographs")
             config.data.groups, config.data.image_size, config.data.shorter_side = (), 64, 72
-            config.learning_rate.base = 0.01  # two steps an epoch: the published rate would overflow before it could fall
+            config.learning_rate.base = (
+                0.01  # two steps an epoch: the published rate would overflow before it could fall
+            )
         if config.data.name == "cifar10":
             config.data.dir = str(folder.parent)
             config.data.factor = 0.1
@@ -61,7 +70,9 @@ def main() -> None:
         again = loop.evaluate(resolved, work / name)
         assert math.isfinite(result["last"]["train_loss"]), result
         assert again["confusion"] == result["confusion"], name
-        rows = [json.loads(line) for line in (work / name / "metrics.jsonl").read_text().splitlines()]
+        rows = [
+            json.loads(line) for line in (work / name / "metrics.jsonl").read_text().splitlines()
+        ]
         assert [row.get("stage") for row in rows] == (list(config.stages) or [None]), rows
         report.write([work / name], work / name)
         print(f"-- {name}: {time.monotonic() - began:.0f} s", flush=True)
@@ -77,7 +88,10 @@ def thinned(source: Path, folder: Path) -> Path:
         data = images[chosen].transpose(0, 3, 1, 2).reshape(len(chosen), 3072)
         return {b"data": np.ascontiguousarray(data), b"labels": labels[chosen].tolist()}
 
-    train, test = some(whole.train_images, whole.train_labels, TRAIN), some(whole.test_images, whole.test_labels, TEST)
+    train, test = (
+        some(whole.train_images, whole.train_labels, TRAIN),
+        some(whole.test_images, whole.test_labels, TEST),
+    )
     parts = np.array_split(np.arange(10 * TRAIN), 5)
     for k, part in enumerate(parts):
         batch = {b"data": train[b"data"][part], b"labels": [train[b"labels"][i] for i in part]}
@@ -89,7 +103,9 @@ def thinned(source: Path, folder: Path) -> Path:
 
 
 def write_lists(source: Path, folder: Path, train_list: str, test_list: str) -> None:
-    """Real images as JPEG files of 64 pixels, and lists whose classes are not in order of their counts."""
+    """Real images as JPEG files of 64 pixels, and lists whose classes are not in order of their
+    counts.
+    """
     whole = load("cifar10", str(source), download=False)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for split, name in (("train", train_list), ("test", test_list)):
@@ -99,7 +115,9 @@ def write_lists(source: Path, folder: Path, train_list: str, test_list: str) -> 
             count = 2 + label if split == "train" else 5
             for index in np.flatnonzero(labels == label)[:count]:
                 path = f"images/{split}-{index}.jpg"
-                Image.fromarray(images[index]).resize((64, 64), Image.Resampling.BILINEAR).save(folder / path, quality=90)
+                Image.fromarray(images[index]).resize((64, 64), Image.Resampling.BILINEAR).save(
+                    folder / path, quality=90
+                )
                 lines.append(f"{path} {label}\n")
         (folder / name).write_text("".join(lines))
 

@@ -1,8 +1,10 @@
-"""What augmentation costs: the ResNet-32 SAM step with AutoAugment, RandAugment or cutout against crop and flip alone, in one run.
+"""What augmentation costs: the ResNet-32 SAM step with AutoAugment, RandAugment or cutout against
+crop and flip alone, in one run.
 
   python benchmarks/augment.py --out docs/results/augment.json
 
-The trainer's own compiled step, batch 128, on whatever device is there; the variants take turns, so that a slow moment meets all of them.
+The trainer's own compiled step, batch 128, on whatever device is there; the variants take turns, so
+that a slow moment meets all of them.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
 from configs import ldam_drw_sam  # noqa: E402
+from ltjax import devices  # noqa: E402
 from ltjax.data import Dataset  # noqa: E402
-from ltjax.training import devices, experiment, settings  # noqa: E402
+from ltjax.experiment import experiment, settings  # noqa: E402
 from ltjax.training.programs import Programs  # noqa: E402
 
 VARIANTS = {
@@ -36,7 +39,9 @@ VARIANTS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=4, help="in one turn")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--model", default="resnet32")
@@ -52,17 +57,26 @@ def main() -> None:
             if turn:  # the first compiles
                 seconds[name].append(taken / options.steps)
     base = statistics.median(seconds["crop and flip"])
-    rows = {name: {"seconds_a_step": statistics.median(values), "each": values} for name, values in seconds.items()}
-    print(f"{options.model} SAM step, batch 128, {jax.device_count()} x {jax.devices()[0].device_kind}, median of {options.turns} turns")
+    rows = {
+        name: {"seconds_a_step": statistics.median(values), "each": values}
+        for name, values in seconds.items()
+    }
+    print(
+        f"{options.model} SAM step, batch 128, {jax.device_count()} x {jax.devices()[0].device_kind}, median of {options.turns} turns"
+    )
     for name, row in rows.items():
         row["over_crop_and_flip"] = row["seconds_a_step"] / base - 1
-        print(f"{name:14} {1000 * row['seconds_a_step']:9.2f} ms  {100 * row['over_crop_and_flip']:+6.1f} %")
+        print(
+            f"{name:14} {1000 * row['seconds_a_step']:9.2f} ms  {100 * row['over_crop_and_flip']:+6.1f} %"
+        )
     if options.out:
         record = {
             "what": f"{options.model} SAM step, batch 128",
             "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
             "jax": jax.__version__,
-            "revision": subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip(),
+            "revision": subprocess.run(
+                ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True
+            ).stdout.strip(),
             "time": time.strftime("%Y-%m-%d"),
             "variants": rows,
         }

@@ -1,12 +1,14 @@
-"""Class-wise Hessian spectra of ResNet-32: ltjax against the same algorithm in eager PyTorch double-backward, in one run.
+"""Class-wise Hessian spectra of ResNet-32: ltjax against the same algorithm in eager PyTorch
+double-backward, in one run.
 
   python benchmarks/hessian.py --out docs/results/hessian_speed.json        8 minutes on 2 cores
 
-Each side computes, for --classes classes of --images images each, the density of --steps Lanczos steps with full re-orthogonalisation
-(twice) from one Rademacher probe, in float32. Sides run one after the other in processes of their own, so that each has its own peak
-memory; compilation is not counted. Each first picks, on five steps, the fastest of the batch sizes in BATCHES. ltjax keeps what does not
-change between the products of a class, up to --keep_gib (PyTorch's eager double-backward has no way to). Both must find the same
-extreme eigenvalues.
+Each side computes, for --classes classes of --images images each, the density of --steps Lanczos
+steps with full re-orthogonalisation (twice) from one Rademacher probe, in float32. Sides run one
+after the other in processes of their own, so that each has its own peak memory; compilation is not
+counted. Each first picks, on five steps, the fastest of the batch sizes in BATCHES. ltjax keeps
+what does not change between the products of a class, up to --keep_gib (PyTorch's eager
+double-backward has no way to). Both must find the same extreme eigenvalues.
 """
 
 from __future__ import annotations
@@ -48,9 +50,8 @@ def ours(options):
     import jax.numpy as jnp
     from jax.flatten_util import ravel_pytree
 
-    from ltjax import hessian, losses, models
+    from ltjax import devices, hessian, losses, models
     from ltjax.hessian.lanczos import Runner
-    from ltjax.training import devices
 
     used = devices.use_devices(BATCHES[0])
     network, images, probes = problem(options)
@@ -75,7 +76,13 @@ def ours(options):
     def spectrum(label, batch, steps):
         examples = (images[label], np.full(options.images, label, np.int32))
         operator = hessian.DatasetOperator(
-            losses_fn, variables["params"], examples, batch, sharding=sharding, scan=False, keep_bytes=int(options.keep_gib * 2**30)
+            losses_fn,
+            variables["params"],
+            examples,
+            batch,
+            sharding=sharding,
+            scan=False,
+            keep_bytes=int(options.keep_gib * 2**30),
         )
         run = Runner(operator, variables["params"], steps)(start(probes[label]))
         return run.alphas, run.betas
@@ -96,16 +103,24 @@ def theirs(options):
     def product(batches, vector):
         total = torch.zeros_like(vector)
         parts = torch.split(vector, [parameter.numel() for parameter in parameters])
-        directions = [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]
+        directions = [
+            part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)
+        ]
         for x, y in batches:
-            loss = torch.nn.functional.cross_entropy(network(x), y, reduction="sum") / options.images
+            loss = (
+                torch.nn.functional.cross_entropy(network(x), y, reduction="sum") / options.images
+            )
             grads = torch.autograd.grad(loss, parameters, create_graph=True)
-            dot = sum((grad * direction).sum() for grad, direction in zip(grads, directions, strict=True))
+            dot = sum(
+                (grad * direction).sum() for grad, direction in zip(grads, directions, strict=True)
+            )
             total += torch.cat([out.reshape(-1) for out in torch.autograd.grad(dot, parameters)])
         return total
 
     def spectrum(label, batch, steps):
-        x = torch.tensor(images[label].transpose(0, 3, 1, 2), device=device).to(memory_format=torch.channels_last)
+        x = torch.tensor(images[label].transpose(0, 3, 1, 2), device=device).to(
+            memory_format=torch.channels_last
+        )
         y = torch.full((options.images,), label, device=device)
         batches = list(zip(torch.split(x, batch), torch.split(y, batch), strict=True))
         basis = torch.zeros(steps + 1, probes.shape[1], device=device)
@@ -121,12 +136,16 @@ def theirs(options):
             basis[j + 1] = rest / betas[-1]
         return alphas, betas[:-1]
 
-    name = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
+    name = (
+        torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
+    )
     return timed(options, spectrum) | {"device": name, "version": torch.__version__}
 
 
 def timed(options, spectrum):
-    """Seconds of each class's spectrum with the fastest batch size, which short trials find (they also compile)."""
+    """Seconds of each class's spectrum with the fastest batch size, which short trials find (they
+    also compile).
+    """
     trials = {}
     for batch in BATCHES:
         if batch <= max(options.images, BATCHES[0]):
@@ -146,24 +165,37 @@ def timed(options, spectrum):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--classes", type=int, default=2)
     parser.add_argument("--images", type=int, default=128, help="of each class")
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--keep_gib", type=float, default=1.0, help="ltjax may keep so much between products")
+    parser.add_argument(
+        "--keep_gib", type=float, default=1.0, help="ltjax may keep so much between products"
+    )
     parser.add_argument("--out", type=Path)
     parser.add_argument("--side", choices=("ltjax", "pytorch"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
         found = {"ltjax": ours, "pytorch": theirs}[options.side](options)
-        found["peak_host_memory_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        found["peak_host_memory_mib"] = round(
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        )
         print(json.dumps(found))
         return
     sides = {}
     for side in ("pytorch", "ltjax"):
         command = [sys.executable, __file__, "--side", side]
-        command += [f"--{name}={getattr(options, name)}" for name in ("classes", "images", "steps", "keep_gib")]
-        sides[side] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        command += [
+            f"--{name}={getattr(options, name)}"
+            for name in ("classes", "images", "steps", "keep_gib")
+        ]
+        sides[side] = json.loads(
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[
+                -1
+            ]
+        )
         mean = float(np.mean(sides[side]["seconds"]))
         print(
             f"{side:8} {mean:8.2f} s a spectrum (batch {sides[side]['batch']}),"
@@ -172,9 +204,13 @@ def main() -> None:
         )
     ratio = float(np.mean(sides["pytorch"]["seconds"]) / np.mean(sides["ltjax"]["seconds"]))
     worst = float(np.max(np.abs(np.divide(sides["ltjax"]["ends"], sides["pytorch"]["ends"]) - 1)))
-    print(f"ltjax is {ratio:.2f} times as fast; extreme eigenvalues differ by at most {worst:.1e} of themselves")
+    print(
+        f"ltjax is {ratio:.2f} times as fast; extreme eigenvalues differ by at most {worst:.1e} of themselves"
+    )
     if options.out:
-        revision = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+        revision = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True
+        ).stdout.strip()
         record = {
             "what": __doc__.splitlines()[0],
             "steps": options.steps,
@@ -183,7 +219,12 @@ def main() -> None:
             "ratio": ratio,
             "worst_difference": worst,
         }
-        record |= {"host": platform.machine(), "revision": revision, "time": time.strftime("%Y-%m-%d"), **sides}
+        record |= {
+            "host": platform.machine(),
+            "revision": revision,
+            "time": time.strftime("%Y-%m-%d"),
+            **sides,
+        }
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(record, indent=1) + "\n")
 

@@ -1,13 +1,15 @@
-"""Images a second and core: ltjax's input pipeline against torch's DataLoader with Pillow, on the same photographs, in one run.
+"""Images a second and core: ltjax's input pipeline against torch's DataLoader with Pillow, on the
+same photographs, in one run.
 
   python benchmarks/input.py --out docs/results/input.json
 
-Photographs: random windows of scikit-learn's and scikit-image's sample photographs, 500 x 375 pixels, JPEG quality 98 (97 KB on
-average, about what ImageNet's have). Three tables:
+Photographs: random windows of scikit-learn's and scikit-image's sample photographs, 500 x 375
+pixels, JPEG quality 98 (97 KB on average, about what ImageNet's have). Three tables:
 
 1. decoders alone, one thread: a random resized crop at 224 pixels by each library;
-2. the whole training input in one worker process: torch's does the crop, flip, colour jitter, conversion and normalisation as the published
-   programs do; ltjax's crops, and leaves the rest to the device (their cost there is in the training step);
+2. the whole training input in one worker process: torch's does the crop, flip, colour jitter,
+   conversion and normalisation as the published programs do; ltjax's crops, and leaves the rest to
+   the device (their cost there is in the training step);
 3. the same with as many workers as cores.
 
 Needs the `test` extra and scikit-image.
@@ -43,7 +45,13 @@ def write_photographs(folder: Path, count: int) -> None:
     from skimage import data as samples
     from sklearn.datasets import load_sample_images
 
-    photos = [samples.astronaut(), samples.coffee(), samples.chelsea(), samples.rocket(), *load_sample_images().images]
+    photos = [
+        samples.astronaut(),
+        samples.coffee(),
+        samples.chelsea(),
+        samples.rocket(),
+        *load_sample_images().images,
+    ]
     generator = np.random.default_rng(0)
     lines = []
     for number in range(count):
@@ -52,7 +60,9 @@ def write_photographs(folder: Path, count: int) -> None:
         share = generator.uniform(0.6, 1.0)
         across, down = int(width * share), int(height * share)
         x, y = generator.integers(0, width - across + 1), generator.integers(0, height - down + 1)
-        Image.fromarray(photo[y : y + down, x : x + across]).resize((500, 375)).save(folder / f"{number}.jpg", quality=98)
+        Image.fromarray(photo[y : y + down, x : x + across]).resize((500, 375)).save(
+            folder / f"{number}.jpg", quality=98
+        )
         lines.append(f"{number}.jpg {number % 2}\n")
     (folder / "train.txt").write_text("".join(lines[:-2]))
     (folder / "test.txt").write_text("".join(lines[-2:]))
@@ -79,13 +89,21 @@ def decoders(blobs: list[bytes]) -> dict[str, float]:
         image.draft("RGB", (width // factor, height // factor))
         image = image.convert("RGB")
         f = image.size[0] / width
-        return image.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=(x * f, y * f, (x + w) * f, (y + h) * f))
+        return image.resize(
+            (SIZE, SIZE), Image.Resampling.BILINEAR, box=(x * f, y * f, (x + w) * f, (y + h) * f)
+        )
 
     def opencv(blob):
-        image = cv2.imdecode(np.frombuffer(blob, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+        image = cv2.imdecode(
+            np.frombuffer(blob, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+        )
         x, y, w, h = decode.crop_box(image.shape[1], image.shape[0], generator)
         shrinks = w >= SIZE and h >= SIZE
-        return cv2.resize(image[y : y + h, x : x + w], (SIZE, SIZE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        return cv2.resize(
+            image[y : y + h, x : x + w],
+            (SIZE, SIZE),
+            interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
+        )
 
     def ours(blob):
         return decode.random_resized_crop(blob, generator, SIZE)
@@ -100,7 +118,10 @@ def decoders(blobs: list[bytes]) -> dict[str, float]:
         "simplejpeg, scaled decoding, OpenCV's resize (ltjax)": ours,
         "(simplejpeg, decoding alone)": decoding_alone,
     }
-    return {name: fastest(lambda function=function: [function(blob) for blob in blobs], len(blobs)) for name, function in named.items()}
+    return {
+        name: fastest(lambda function=function: [function(blob) for blob in blobs], len(blobs))
+        for name, function in named.items()
+    }
 
 
 def fastest(run, count: int, tries: int = 5) -> float:
@@ -118,7 +139,13 @@ def ours(folder: Path, workers: int, epochs: int) -> float:
     size = len(dataset.train_labels)
     batches = stream.training_batches(
         *(dataset, lambda epoch: np.random.default_rng(epoch).permutation(size)),
-        **{"seed": 0, "batch_size": BATCH, "epochs": range(epochs), "drop_last": True, "workers": workers},
+        **{
+            "seed": 0,
+            "batch_size": BATCH,
+            "epochs": range(epochs),
+            "drop_last": True,
+            "workers": workers,
+        },
     )
     return steady(batch.images for batch in batches)
 
@@ -148,13 +175,20 @@ def theirs(folder: Path, workers: int, epochs: int, jitter: bool) -> float:
     transform = transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
     paths = sorted(folder.glob("*.jpg"))[:-2] * epochs
     loader = torch.utils.data.DataLoader(
-        Photographs(paths, transform), batch_size=BATCH, shuffle=True, num_workers=workers, drop_last=True, prefetch_factor=2
+        Photographs(paths, transform),
+        batch_size=BATCH,
+        shuffle=True,
+        num_workers=workers,
+        drop_last=True,
+        prefetch_factor=2,
     )
     return steady(images for images, _ in loader)
 
 
 def steady(batches) -> float:
-    """Images a second from the fourth batch on: the workers have started and their queues have filled."""
+    """Images a second from the fourth batch on: the workers have started and their queues have
+    filled.
+    """
     count, began = 0, 0.0
     for number, images in enumerate(batches):
         if number == 3:
@@ -164,7 +198,9 @@ def steady(batches) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--photographs", type=int, default=600)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--out", type=Path)
@@ -190,13 +226,25 @@ def main() -> None:
             record[f"{workers}_workers_images_per_second"] = rates
             for name, rate in rates.items():
                 print(f"{rate:7.0f} images/s with {workers} worker(s)  {name}", flush=True)
-            ratio = [rates["ltjax"] / rates[name] for name in ("torch, with jitter", "torch, without jitter")]
-            print(f"ltjax is {ratio[0]:.2f} times as fast ({ratio[1]:.2f} where torch leaves the jitter out)")
+            ratio = [
+                rates["ltjax"] / rates[name]
+                for name in ("torch, with jitter", "torch, without jitter")
+            ]
+            print(
+                f"ltjax is {ratio[0]:.2f} times as fast ({ratio[1]:.2f} where torch leaves the jitter out)"
+            )
         threads = ours(folder, 0, options.epochs)
         record["ltjax_in_threads_images_per_second"] = threads
         print(f"{threads:7.0f} images/s  ltjax in two threads of the training process")
-    revision = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    record |= {"cores": cores, "host": platform.machine(), "revision": revision, "time": time.strftime("%Y-%m-%d")}
+    revision = subprocess.run(
+        ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
+    record |= {
+        "cores": cores,
+        "host": platform.machine(),
+        "revision": revision,
+        "time": time.strftime("%Y-%m-%d"),
+    }
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(record, indent=1) + "\n")

@@ -1,10 +1,12 @@
-"""A short LDAM+DRW+SAM run on real CIFAR-10-LT (f = 0.01), ltjax and PyTorch on the same images: the same accuracies?
+"""A short LDAM+DRW+SAM run on real CIFAR-10-LT (f = 0.01), ltjax and PyTorch on the same images:
+the same accuracies?
 
   python benchmarks/short_run.py --data DIR --seeds 2 --epochs 8 --out docs/results/short_run
 
-The schedule is the recipe's, scaled: learning-rate drops, DRW and warm-up fall at the same share of the run. rho is smaller than the
-published 0.8, which needs the long schedule. Needs the `test` extra (PyTorch). Runs that are already in --work are continued, so the
-script may be stopped and started again. Prints a table; writes OUT.json and OUT.png.
+The schedule is the recipe's, scaled: learning-rate drops, DRW and warm-up fall at the same share of
+the run. rho is smaller than the published 0.8, which needs the long schedule. Needs the `test`
+extra (PyTorch). Runs that are already in --work are continued, so the script may be stopped and
+started again. Prints a table; writes OUT.json and OUT.png.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ PUBLISHED_EPOCHS = 200
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", default="", help="CIFAR-10 folder; $LTJAX_DATA_DIR by default")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=8)
@@ -53,18 +57,39 @@ def main() -> None:
 def run_ltjax(options: argparse.Namespace, seed: int) -> dict:
     workdir = options.work / f"ltjax-seed{seed}"
     command = [
-        *(sys.executable, str(ROOT / "launch.py"), f"--config={ROOT / 'configs/ldam_drw_sam.py'}", f"--workdir={workdir}"),
-        *(f"--config.seed={seed}", f"--config.training.epochs={options.epochs}", f"--config.sam.rho={options.rho}"),
-        *(f"--config.data.dir={options.data}", f"--config.data.factor={options.factor}", "--config.evaluation.every=2"),
+        *(
+            sys.executable,
+            str(ROOT / "launch.py"),
+            f"--config={ROOT / 'configs/ldam_drw_sam.py'}",
+            f"--workdir={workdir}",
+        ),
+        *(
+            f"--config.seed={seed}",
+            f"--config.training.epochs={options.epochs}",
+            f"--config.sam.rho={options.rho}",
+        ),
+        *(
+            f"--config.data.dir={options.data}",
+            f"--config.data.factor={options.factor}",
+            "--config.evaluation.every=2",
+        ),
     ]
     subprocess.run(command, check=True)
     result = json.loads((workdir / "result.json").read_text())
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return {"seed": seed, "seconds": sum(row["seconds"] for row in rows), **_figures(np.asarray(result["confusion"]))}
+    return {
+        "seed": seed,
+        "seconds": sum(row["seconds"] for row in rows),
+        **_figures(np.asarray(result["confusion"])),
+    }
 
 
-def run_torch(options: argparse.Namespace, seed: int, dataset: data.Dataset, counts: np.ndarray) -> dict:
-    """The same program in PyTorch: channels last, all cores, augmentation as tensor operations on the batch."""
+def run_torch(
+    options: argparse.Namespace, seed: int, dataset: data.Dataset, counts: np.ndarray
+) -> dict:
+    """The same program in PyTorch: channels last, all cores, augmentation as tensor operations on
+    the batch.
+    """
     done = options.work / f"torch-seed{seed}.json"
     if done.exists():
         return json.loads(done.read_text())
@@ -83,7 +108,9 @@ def run_torch(options: argparse.Namespace, seed: int, dataset: data.Dataset, cou
         began = time.monotonic()
         warmup = scaled(5)
         factor = 0.0001 if epoch >= scaled(180) else 0.01 if epoch >= scaled(160) else 1.0
-        optimizer.param_groups[0]["lr"] = 0.1 * (epoch + 1) / warmup if epoch < warmup else 0.1 * factor
+        optimizer.param_groups[0]["lr"] = (
+            0.1 * (epoch + 1) / warmup if epoch < warmup else 0.1 * factor
+        )
         beta = 0.9999 if epoch >= scaled(160) else 0.0
         weights = torch.tensor(reference.effective_number(counts, beta), dtype=torch.float32)
         model.train()
@@ -92,7 +119,9 @@ def run_torch(options: argparse.Namespace, seed: int, dataset: data.Dataset, cou
             x, y = _augmented(images[batch]), labels[batch]
             for phase in (sam.ascend, sam.descend):
                 logits = model(x)
-                loss = reference.weighted_mean(reference.ldam(logits, y, class_counts=counts), y, weights)
+                loss = reference.weighted_mean(
+                    reference.ldam(logits, y, class_counts=counts), y, weights
+                )
                 loss.backward()
                 if phase == sam.ascend:
                     total += loss.item() * len(y)
@@ -105,7 +134,9 @@ def run_torch(options: argparse.Namespace, seed: int, dataset: data.Dataset, cou
     model.eval()
     with torch.no_grad():
         test = torch.from_numpy(dataset.test_images.transpose(0, 3, 1, 2).copy())
-        predicted = torch.cat([model(_normalized(part)).argmax(1) for part in test.split(500)]).numpy()
+        predicted = torch.cat(
+            [model(_normalized(part)).argmax(1) for part in test.split(500)]
+        ).numpy()
     confusion = np.asarray(metrics.confusion_matrix(dataset.test_labels, predicted, 10))
     result = {"seed": seed, "seconds": seconds, **_figures(confusion)}
     done.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +146,9 @@ def run_torch(options: argparse.Namespace, seed: int, dataset: data.Dataset, cou
 
 def _augmented(batch: torch.Tensor) -> torch.Tensor:
     offsets = torch.randint(0, 9, (len(batch), 2)).tolist()
-    return _normalized(reference.flip(reference.crop(batch, offsets, 4), (torch.rand(len(batch)) < 0.5).tolist()))
+    return _normalized(
+        reference.flip(reference.crop(batch, offsets, 4), (torch.rand(len(batch)) < 0.5).tolist())
+    )
 
 
 def _normalized(batch: torch.Tensor) -> torch.Tensor:
@@ -125,24 +158,52 @@ def _normalized(batch: torch.Tensor) -> torch.Tensor:
 
 def _figures(confusion: np.ndarray) -> dict:
     groups = metrics.group_accuracy(confusion, metrics.groups_by_index(10, (3, 6)))
-    return {"accuracy": metrics.accuracy(confusion), **groups, "per_class": metrics.per_class_accuracy(confusion).tolist()}
+    return {
+        "accuracy": metrics.accuracy(confusion),
+        **groups,
+        "per_class": metrics.per_class_accuracy(confusion).tolist(),
+    }
 
 
-def report(options: argparse.Namespace, runs: dict[str, list[dict]], counts: np.ndarray, names: list[str]) -> None:
+def report(
+    options: argparse.Namespace, runs: dict[str, list[dict]], counts: np.ndarray, names: list[str]
+) -> None:
     rows = ["accuracy", "many", "medium", "few"]
-    print(f"\nLDAM+DRW+SAM (rho {options.rho}), CIFAR-10-LT f = {options.factor}, {options.epochs} epochs, last epoch, %")
-    print(f"{'':10s}" + "".join(f"{side + ' ' + str(run['seed']):>12s}" for side, each in runs.items() for run in each))
+    print(
+        f"\nLDAM+DRW+SAM (rho {options.rho}), CIFAR-10-LT f = {options.factor}, {options.epochs} epochs, last epoch, %"
+    )
+    print(
+        f"{'':10s}"
+        + "".join(
+            f"{side + ' ' + str(run['seed']):>12s}" for side, each in runs.items() for run in each
+        )
+    )
     for name in rows:
-        print(f"{name:10s}" + "".join(f"{100 * run[name]:12.2f}" for each in runs.values() for run in each))
+        print(
+            f"{name:10s}"
+            + "".join(f"{100 * run[name]:12.2f}" for each in runs.values() for run in each)
+        )
     for c, name in enumerate(names):
-        print(f"{name:10s}" + "".join(f"{100 * run['per_class'][c]:12.1f}" for each in runs.values() for run in each))
-    seconds = {side: float(np.mean([run["seconds"] for run in each])) for side, each in runs.items()}
-    print("training seconds a seed: " + ", ".join(f"{side} {value:.0f}" for side, value in seconds.items()))
+        print(
+            f"{name:10s}"
+            + "".join(
+                f"{100 * run['per_class'][c]:12.1f}" for each in runs.values() for run in each
+            )
+        )
+    seconds = {
+        side: float(np.mean([run["seconds"] for run in each])) for side, each in runs.items()
+    }
+    print(
+        "training seconds a seed: "
+        + ", ".join(f"{side} {value:.0f}" for side, value in seconds.items())
+    )
     means = {side: float(np.mean([run["accuracy"] for run in each])) for side, each in runs.items()}
     spread = {side: float(np.ptp([run["accuracy"] for run in each])) for side, each in runs.items()}
     print(f"means differ by {100 * abs(means['ltjax'] - means['PyTorch']):.2f} points; spread between seeds: "
           + ", ".join(f"{side} {100 * value:.2f}" for side, value in spread.items()))  # fmt: skip
-    revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    revision = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
     record = {
         "what": "LDAM+DRW+SAM, CIFAR-10-LT, ResNet-32, scaled schedule, last epoch",
         "options": {"epochs": options.epochs, "rho": options.rho, "factor": options.factor},
@@ -168,10 +229,24 @@ def draw(path: Path, runs: dict[str, list[dict]], names: list[str], counts: np.n
     for k, (side, each) in enumerate(runs.items()):
         values = 100 * np.asarray([run["per_class"] for run in each])
         at = np.arange(len(names)) + 0.4 * k - 0.2
-        axes.bar(at, values.mean(0), 0.38, label=side, yerr=[values.mean(0) - values.min(0), values.max(0) - values.mean(0)], capsize=2)
-    axes.set_xticks(range(len(names)), [f"{name}\n{count}" for name, count in zip(names, counts, strict=True)], fontsize=8)
+        axes.bar(
+            at,
+            values.mean(0),
+            0.38,
+            label=side,
+            yerr=[values.mean(0) - values.min(0), values.max(0) - values.mean(0)],
+            capsize=2,
+        )
+    axes.set_xticks(
+        range(len(names)),
+        [f"{name}\n{count}" for name, count in zip(names, counts, strict=True)],
+        fontsize=8,
+    )
     axes.set_ylabel("test accuracy, %")
-    axes.set_title("The same short LDAM+DRW+SAM run in ltjax and PyTorch: mean over seeds, whiskers the extremes", fontsize=10)
+    axes.set_title(
+        "The same short LDAM+DRW+SAM run in ltjax and PyTorch: mean over seeds, whiskers the extremes",
+        fontsize=10,
+    )
     axes.legend(frameon=False)
     figure.savefig(path, dpi=110)
 

@@ -1,10 +1,12 @@
-"""Start-up of the main recipe: seconds from the command to its first finished step, and of a whole short command; cold, and later.
+"""Start-up of the main recipe: seconds from the command to its first finished step, and of a whole
+short command; cold, and later.
 
   python benchmarks/startup.py --out docs/results/startup.json        about 5 minutes on 2 cores
 
-The command is `python launch.py --config=configs/ldam_drw_sam.py` on 130 images of CIFAR-10 (--data), so nearly all of its time is
-start-up: imports, reading the data, compilation; the whole one also trains the short last batch, evaluates 10,000 images, saves and
-reports. The first start finds an empty folder of compiled programs, the later one what the first compiled.
+The command is `python launch.py --config=configs/ldam_drw_sam.py` on 130 images of CIFAR-10
+(--data), so nearly all of its time is start-up: imports, reading the data, compilation; the whole
+one also trains the short last batch, evaluates 10,000 images, saves and reports. The first start
+finds an empty folder of compiled programs, the later one what the first compiled.
 """
 
 from __future__ import annotations
@@ -25,15 +27,30 @@ BEGAN = "LTJAX_BENCHMARK_BEGAN"
 
 def command(work: Path, data: str) -> list[str]:
     return [
-        *(f"--config={ROOT / 'configs/ldam_drw_sam.py'}", f"--workdir={tempfile.mkdtemp(dir=work)}", "--config.logging.tensorboard=False"),
-        *("--config.training.epochs=1", "--config.data.profile=counts", f"--config.data.counts={(13,) * 10}", f"--config.data.dir={data}"),
+        *(
+            f"--config={ROOT / 'configs/ldam_drw_sam.py'}",
+            f"--workdir={tempfile.mkdtemp(dir=work)}",
+            "--config.logging.tensorboard=False",
+        ),
+        *(
+            "--config.training.epochs=1",
+            "--config.data.profile=counts",
+            f"--config.data.counts={(13,) * 10}",
+            f"--config.data.dir={data}",
+        ),
     ]
 
 
 def seconds(program: Path, flags: list[str], cache: Path) -> float:
     began = time.time()
     variables = {"XDG_CACHE_HOME": str(cache), BEGAN: str(began)}
-    done = subprocess.run([sys.executable, str(program), *flags], check=True, capture_output=True, text=True, env=os.environ | variables)
+    done = subprocess.run(
+        [sys.executable, str(program), *flags],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | variables,
+    )
     return float(done.stdout.split()[-1]) if program == Path(__file__) else time.time() - began
 
 
@@ -56,27 +73,53 @@ def until_the_first_step() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("LTJAX_DATA_DIR", ""), help="CIFAR-10 folder; $LTJAX_DATA_DIR by default")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data",
+        default=os.environ.get("LTJAX_DATA_DIR", ""),
+        help="CIFAR-10 folder; $LTJAX_DATA_DIR by default",
+    )
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     rows: dict[str, dict[str, list[float]]] = {}
-    for what, program in (("to the first step", Path(__file__)), ("whole command", ROOT / "launch.py")):
+    for what, program in (
+        ("to the first step", Path(__file__)),
+        ("whole command", ROOT / "launch.py"),
+    ):
         row = rows[what] = {"first": [], "later": []}
         for _ in range(options.repeats):
             with tempfile.TemporaryDirectory() as place:
                 for start in row.values():
-                    start.append(seconds(program, command(Path(place), options.data), Path(place) / "cache"))
+                    start.append(
+                        seconds(program, command(Path(place), options.data), Path(place) / "cache")
+                    )
         first, later = (min(row[start]) for start in row)
-        print(f"{what:18}: first start {first:5.1f} s, later {later:5.1f} s, {later / first:.2f} of it", flush=True)
+        print(
+            f"{what:18}: first start {first:5.1f} s, later {later:5.1f} s, {later / first:.2f} of it",
+            flush=True,
+        )
     if options.out:
         import jax
 
-        revision = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-        record = {"what": __doc__.splitlines()[0], "seconds": rows, "host": platform.machine(), "cores": os.cpu_count()}
+        revision = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True
+        ).stdout.strip()
+        record = {
+            "what": __doc__.splitlines()[0],
+            "seconds": rows,
+            "host": platform.machine(),
+            "cores": os.cpu_count(),
+        }
         device = jax.devices()[0]
-        record |= {"device": device.device_kind, "jax": jax.__version__, "revision": revision, "time": time.strftime("%Y-%m-%d")}
+        record |= {
+            "device": device.device_kind,
+            "jax": jax.__version__,
+            "revision": revision,
+            "time": time.strftime("%Y-%m-%d"),
+        }
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(record, indent=1) + "\n")
 

@@ -1,11 +1,13 @@
-"""Training speed of LDAM + DRW + SAM with ResNet-32 on CIFAR-10-LT: ltjax against PyTorch on the same device, in one run.
+"""Training speed of LDAM + DRW + SAM with ResNet-32 on CIFAR-10-LT: ltjax against PyTorch on the
+same device, in one run.
 
   python benchmarks/train.py --out docs/results/train_cpu.json        under 10 minutes on a CPU or a GPU
   python benchmarks/train.py --tries --out docs/results/train_tries.json        what may make ltjax faster on a GPU
 
-Every variant trains the recipe's own step (batch 128, crop, flip, both SAM passes, momentum, weight decay) on 12,406 images of random
-pixels with the counts of CIFAR-10-LT; variants run in processes of their own. A figure is the median rate over --repeats stretches of
---steps steps, after compilation and as many warm-up steps; on a CPU the variants' stretches take turns.
+Every variant trains the recipe's own step (batch 128, crop, flip, both SAM passes, momentum, weight
+decay) on 12,406 images of random pixels with the counts of CIFAR-10-LT; variants run in processes
+of their own. A figure is the median rate over --repeats stretches of --steps steps, after
+compilation and as many warm-up steps; on a CPU the variants' stretches take turns.
 
   ltjax             float32; on a GPU whole epochs in one call, also in bfloat16, and 8 seeds together in one program (images of all)
   ltjax, no SAM     the same with one pass a step
@@ -36,7 +38,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from ltjax.training import experiment
+    from ltjax.experiment import experiment
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -56,15 +58,20 @@ def pixels() -> tuple[np.ndarray, np.ndarray]:
 def ltjax_steps(
     sam: bool = True, dtype: str = "float32", seeds: int = 1, **training: int
 ) -> tuple[Callable[[int], int], experiment.Experiment]:
-    """What trains so many steps, or a few more, and returns how many; and the experiment. `training`: fields of the config."""
+    """What trains so many steps, or a few more, and returns how many; and the experiment.
+    `training`: fields of the config.
+    """
     import jax
 
     from configs import ldam_drw_sam
     from ltjax import data
-    from ltjax.training import experiment, programs, settings
+    from ltjax.experiment import experiment, settings
+    from ltjax.training import programs
 
     images, labels = pixels()
-    noise = data.Dataset("cifar10", images, labels, images[:100], labels[:100], tuple("0123456789"), "noise")
+    noise = data.Dataset(
+        "cifar10", images, labels, images[:100], labels[:100], tuple("0123456789"), "noise"
+    )
     data.DATASETS["cifar10"] = lambda folder, *, download: noise
     config = ldam_drw_sam.get_config()
     config.data.profile, config.model.dtype, config.sam.enabled = "full", dtype, sam
@@ -72,7 +79,10 @@ def ltjax_steps(
     config.training.update(training)
     built = experiment.build(settings.resolve(config))
     running = programs.create(built, seeds)
-    state, per_epoch = running.together([built.of_seed(seed).create_state() for seed in range(seeds)]), built.steps_per_epoch
+    state, per_epoch = (
+        running.together([built.of_seed(seed).create_state() for seed in range(seeds)]),
+        built.steps_per_epoch,
+    )
     epoch = built.settings(20)
     position = 0
 
@@ -100,7 +110,11 @@ def ltjax_side(options: argparse.Namespace, seeds: int = 1, **choices: Any) -> d
     run(1)
     compiling = time.perf_counter() - began
     device = f"{len(built.devices)} x {built.devices[0].device_kind}"
-    row = timed(lambda steps: seeds * run(steps), options, lambda: (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0))
+    row = timed(
+        lambda steps: seeds * run(steps),
+        options,
+        lambda: (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0),
+    )
     return {"compiling_seconds": compiling, "device": device, "version": jax.__version__} | row
 
 
@@ -113,24 +127,48 @@ def torch_side(options: argparse.Namespace, sam: bool, tuned: bool, compiled: bo
     device = torch.device("cuda" if on_gpu else "cpu")
     torch.backends.cudnn.benchmark = True
     images, labels = pixels()
-    images, labels = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()), torch.from_numpy(labels.astype(np.int64))
+    images, labels = (
+        torch.from_numpy(images.transpose(0, 3, 1, 2).copy()),
+        torch.from_numpy(labels.astype(np.int64)),
+    )
     model = reference.ResNet(5, 10, normalized=True).to(device)
     if tuned:
         model = model.to(memory_format=torch.channels_last)
-    forward = torch.compile(model, mode="max-autotune-no-cudagraphs" if not on_gpu else "max-autotune") if compiled else model
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=2e-4, fused=True if tuned and on_gpu else None)
+    forward = (
+        torch.compile(model, mode="max-autotune-no-cudagraphs" if not on_gpu else "max-autotune")
+        if compiled
+        else model
+    )
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=0.1,
+        momentum=0.9,
+        weight_decay=2e-4,
+        fused=True if tuned and on_gpu else None,
+    )
     ascending = reference.SAM(optimizer, 0.8)
     weights = torch.ones(10, device=device)
     mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (MEAN, STD))
-    margins = torch.tensor(reference.ldam_margins(np.asarray(COUNTS)), dtype=torch.float32, device=device)
+    margins = torch.tensor(
+        reference.ldam_margins(np.asarray(COUNTS)), dtype=torch.float32, device=device
+    )
 
     def augmented(x):
         """Crop by a gather of rows and columns and flip, all on the batch's device."""
         x = torch.nn.functional.pad(x, (4, 4, 4, 4))
         rows = torch.randint(0, 9, (len(x), 1), device=x.device) + torch.arange(32, device=x.device)
-        columns = torch.randint(0, 9, (len(x), 1), device=x.device) + torch.arange(32, device=x.device)
-        columns = torch.where(torch.rand(len(x), 1, device=x.device) < 0.5, columns.flip(1), columns)
-        x = x[torch.arange(len(x), device=x.device)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+        columns = torch.randint(0, 9, (len(x), 1), device=x.device) + torch.arange(
+            32, device=x.device
+        )
+        columns = torch.where(
+            torch.rand(len(x), 1, device=x.device) < 0.5, columns.flip(1), columns
+        )
+        x = x[
+            torch.arange(len(x), device=x.device)[:, None, None],
+            :,
+            rows[:, :, None],
+            columns[:, None, :],
+        ]
         x = (x.permute(0, 3, 1, 2).float() / 255 - mean) / std
         return x.contiguous(memory_format=torch.channels_last) if tuned else x.contiguous()
 
@@ -152,7 +190,11 @@ def torch_side(options: argparse.Namespace, sam: bool, tuned: bool, compiled: bo
             loss_of(x, y).backward()
             optimizer.step()
 
-    batches = loader(images, labels, device) if on_gpu and not tuned else shuffled(images.to(device), labels.to(device))
+    batches = (
+        loader(images, labels, device)
+        if on_gpu and not tuned
+        else shuffled(images.to(device), labels.to(device))
+    )
 
     def run(steps):
         for _ in range(steps):
@@ -167,7 +209,9 @@ def torch_side(options: argparse.Namespace, sam: bool, tuned: bool, compiled: bo
     compiling = time.perf_counter() - began
     name = torch.cuda.get_device_name() if on_gpu else f"{torch.get_num_threads()} threads"
     peak = torch.cuda.max_memory_allocated if on_gpu else lambda: 0
-    return {"compiling_seconds": compiling, "device": name, "version": torch.__version__} | timed(run, options, peak)
+    return {"compiling_seconds": compiling, "device": name, "version": torch.__version__} | timed(
+        run, options, peak
+    )
 
 
 def shuffled(images, labels):
@@ -239,8 +283,12 @@ VARIANTS = {
     "PyTorch, tuned, no SAM": theirs(False, True, False),
     f"{BFLOAT16}, one step a call": ours("tries", dtype="bfloat16", steps_per_call=1),
     f"{BFLOAT16}, 4 steps a turn": ours("tries", dtype="bfloat16", unroll=4),
-    f"{BFLOAT16}, the loop in a CUDA graph": ours("tries", "--xla_gpu_enable_command_buffer=+WHILE", dtype="bfloat16"),
-    f"{BFLOAT16}, no CUDA graphs": ours("tries", "--xla_gpu_enable_command_buffer=", dtype="bfloat16"),
+    f"{BFLOAT16}, the loop in a CUDA graph": ours(
+        "tries", "--xla_gpu_enable_command_buffer=+WHILE", dtype="bfloat16"
+    ),
+    f"{BFLOAT16}, no CUDA graphs": ours(
+        "tries", "--xla_gpu_enable_command_buffer=", dtype="bfloat16"
+    ),
     f"{BFLOAT16}, no autotuning": ours("tries", "--xla_gpu_autotune_level=0", dtype="bfloat16"),
     f"{BFLOAT16}, 2 seeds": ours("tries", dtype="bfloat16", seeds=2),
     f"{BFLOAT16}, 8 seeds in turn": ours("tries", dtype="bfloat16", seeds=8, vmap_seeds=0),
@@ -255,32 +303,60 @@ def chosen(options: argparse.Namespace, on_gpu: bool) -> list[str]:
     if options.variants:
         return options.variants.split(";")
     if options.tries:
-        return [BFLOAT16, f"{BFLOAT16}, 8 seeds", *(name for name, variant in VARIANTS.items() if variant.when == "tries")]
-    return [name for name, variant in VARIANTS.items() if variant.when in ("always", "gpu" if on_gpu else "cpu")]
+        return [
+            BFLOAT16,
+            f"{BFLOAT16}, 8 seeds",
+            *(name for name, variant in VARIANTS.items() if variant.when == "tries"),
+        ]
+    return [
+        name
+        for name, variant in VARIANTS.items()
+        if variant.when in ("always", "gpu" if on_gpu else "cpu")
+    ]
 
 
 def speedups(rows: dict[str, dict]) -> dict[str, float]:
-    """Ratios of what was measured: ltjax's fastest against each PyTorch, without SAM too, and each way against the plain one."""
+    """Ratios of what was measured: ltjax's fastest against each PyTorch, without SAM too, and each
+    way against the plain one.
+    """
     rate = {name: row["images_per_second"] for name, row in rows.items()}
     ratios = {}
     single = [name for name in ("ltjax", BFLOAT16) if name in rate]
     if single:
         best = max(single, key=rate.__getitem__)
-        ratios = {f"{best} against {name}": rate[best] / rate[name] for name in rate if name.startswith("PyTorch") and "no SAM" not in name}
+        ratios = {
+            f"{best} against {name}": rate[best] / rate[name]
+            for name in rate
+            if name.startswith("PyTorch") and "no SAM" not in name
+        }
     pairs = [
         ("ltjax, no SAM", "PyTorch, tuned, no SAM"),
         ("ltjax, one program", "ltjax"),
         *((name, BFLOAT16) for name in rate if name.startswith(f"{BFLOAT16},")),
     ]
-    return ratios | {f"{one} against {other}": rate[one] / rate[other] for one, other in pairs if {one, other} <= rate.keys()}
+    return ratios | {
+        f"{one} against {other}": rate[one] / rate[other]
+        for one, other in pairs
+        if {one, other} <= rate.keys()
+    }
 
 
 def measured(names: list[str], options: argparse.Namespace) -> dict[str, dict]:
-    """The rows of variants whose stretches take turns, so that a machine that grows slower does so for all."""
+    """The rows of variants whose stretches take turns, so that a machine that grows slower does so
+    for all.
+    """
     started: dict[str, subprocess.Popen[str]] = {}
     for name in names:
-        command = [sys.executable, __file__, f"--variant={name}", f"--steps={options.steps}", f"--repeats={options.repeats}"]
-        environment = os.environ | ({} if VARIANTS[name].flags is None else {"XLA_FLAGS": VARIANTS[name].flags})
+        command = [
+            sys.executable,
+            __file__,
+            f"--variant={name}",
+            f"--steps={options.steps}",
+            f"--repeats={options.repeats}",
+        ]
+        environment = os.environ | (
+            {} if VARIANTS[name].flags is None else {"XLA_FLAGS": VARIANTS[name].flags}
+        )
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         started[name] = subprocess.Popen(command, text=True, env=environment, **pipes)
         limit = threading.Timer(options.limit, started[name].kill)
@@ -288,13 +364,20 @@ def measured(names: list[str], options: argparse.Namespace) -> dict[str, dict]:
         said = until(started[name], READY)
         limit.cancel()
         if READY not in said:
-            why = "given up" if started.pop(name).wait() < 0 else f"failed ({(said or ['?'])[-1][:160]})"
+            why = (
+                "given up"
+                if started.pop(name).wait() < 0
+                else f"failed ({(said or ['?'])[-1][:160]})"
+            )
             print(f"{name}: {why}", flush=True)
     for _ in range(options.repeats):
         for process in started.values():
             print(file=process.stdin, flush=True)
             until(process, READY)
-    return {name: json.loads(next(line for line in until(process, "") if line.startswith("{"))) for name, process in started.items()}
+    return {
+        name: json.loads(next(line for line in until(process, "") if line.startswith("{")))
+        for name, process in started.items()
+    }
 
 
 def until(process: subprocess.Popen[str], line: str) -> list[str]:
@@ -307,12 +390,27 @@ def until(process: subprocess.Popen[str], line: str) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=0, help="of one stretch; 0 is 8 on a CPU, 194 (two epochs) on a GPU")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=0,
+        help="of one stretch; 0 is 8 on a CPU, 194 (two epochs) on a GPU",
+    )
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--variants", default="", help="by semicolons; all that suit the device by default")
-    parser.add_argument("--tries", action="store_true", help="ways to make ltjax faster on a GPU, instead of the comparison")
-    parser.add_argument("--limit", type=int, default=150, help="seconds after which a variant is given up")
+    parser.add_argument(
+        "--variants", default="", help="by semicolons; all that suit the device by default"
+    )
+    parser.add_argument(
+        "--tries",
+        action="store_true",
+        help="ways to make ltjax faster on a GPU, instead of the comparison",
+    )
+    parser.add_argument(
+        "--limit", type=int, default=150, help="seconds after which a variant is given up"
+    )
     parser.add_argument("--out", type=Path)
     parser.add_argument("--variant", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -329,7 +427,11 @@ def main() -> None:
     options.steps = options.steps or (194 if on_gpu else 8)
     names = chosen(options, on_gpu)
     rows = {}
-    for name, row in (pair for group in ([[name] for name in names] if on_gpu else [names]) for pair in measured(group, options).items()):
+    for name, row in (
+        pair
+        for group in ([[name] for name in names] if on_gpu else [names])
+        for pair in measured(group, options).items()
+    ):
         rows[name] = row
         row["recipe_seconds"] = RECIPE_IMAGES / row["images_per_second"]
         floor = FLOOR_SECONDS.get(row["device"].removeprefix("1 x "))
@@ -344,9 +446,22 @@ def main() -> None:
     for name, ratio in ratios.items():
         print(f"{ratio:.2f} times as fast: {name}")
     if options.out:
-        revision = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-        record = {"what": __doc__.splitlines()[0], "rows": rows, "ratios": ratios, "steps": options.steps, "repeats": options.repeats}
-        record |= {"cores": os.cpu_count(), "host": platform.machine(), "revision": revision, "time": time.strftime("%Y-%m-%d")}
+        revision = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True
+        ).stdout.strip()
+        record = {
+            "what": __doc__.splitlines()[0],
+            "rows": rows,
+            "ratios": ratios,
+            "steps": options.steps,
+            "repeats": options.repeats,
+        }
+        record |= {
+            "cores": os.cpu_count(),
+            "host": platform.machine(),
+            "revision": revision,
+            "time": time.strftime("%Y-%m-%d"),
+        }
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(record, indent=1) + "\n")
 

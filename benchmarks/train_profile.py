@@ -1,10 +1,12 @@
-"""Where the time of a training step goes: the device's operations over some steps of the main recipe, by kind, and what it waits.
+"""Where the time of a training step goes: the device's operations over some steps of the main
+recipe, by kind, and what it waits.
 
   python benchmarks/train_profile.py --out docs/results/train_profile_cpu.json        two minutes
 
-Traces the step of benchmarks/train.py (`--dtype`, `--no-sam`, `--seeds`) with jax.profiler and adds up what ran on the busiest device line.
-XLA names a fused operation by the operations in it; on a CPU, convolutions that it leaves to Eigen's threads have no name of their own
-and stand as "not named". --trace keeps the trace for TensorBoard or Perfetto.
+Traces the step of benchmarks/train.py (`--dtype`, `--no-sam`, `--seeds`) with jax.profiler and adds
+up what ran on the busiest device line. XLA names a fused operation by the operations in it; on a
+CPU, convolutions that it leaves to Eigen's threads have no name of their own and stand as "not
+named". --trace keeps the trace for TensorBoard or Perfetto.
 """
 
 from __future__ import annotations
@@ -25,7 +27,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.train import BATCH, ROOT, ltjax_steps
 
-NOT_WORK = ("ThreadpoolListener", "ThunkExecutor", "Wait", "Rendezvous", "InvokeRendezvous", "end: ", "call", "while", "[", "Handle ")
+NOT_WORK = (
+    "ThreadpoolListener",
+    "ThunkExecutor",
+    "Wait",
+    "Rendezvous",
+    "InvokeRendezvous",
+    "end: ",
+    "call",
+    "while",
+    "[",
+    "Handle ",
+)
 
 
 def operations(trace: Path) -> tuple[Counter[str], float]:
@@ -34,7 +47,9 @@ def operations(trace: Path) -> tuple[Counter[str], float]:
 
     [file] = trace.rglob("*.xplane.pb")
     planes = list(jax.profiler.ProfileData.from_file(str(file)).planes)
-    device = [plane for plane in planes if plane.name.startswith("/device:GPU")] or [plane for plane in planes if plane.name == "/host:CPU"]
+    device = [plane for plane in planes if plane.name.startswith("/device:GPU")] or [
+        plane for plane in planes if plane.name == "/host:CPU"
+    ]
     found: list[tuple[Counter[str], float]] = []
     for line in device[0].lines:
         if not line.name.startswith(("Stream", "XLA Ops", "tf_XLAEigen")):
@@ -50,11 +65,15 @@ def operations(trace: Path) -> tuple[Counter[str], float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--no-sam", action="store_true")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=0, help="traced; 0 is 4 on a CPU, an epoch (97) on a GPU")
+    parser.add_argument(
+        "--steps", type=int, default=0, help="traced; 0 is 4 on a CPU, an epoch (97) on a GPU"
+    )
     parser.add_argument("--trace", type=Path, help="folder to keep the trace in")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -72,14 +91,33 @@ def main() -> None:
     per_step = {name: nanoseconds / 1e6 / steps for name, nanoseconds in spent.most_common()}
     whole /= 1e6 * steps
     per_step["not named, or waiting"] = whole - sum(per_step.values())
-    print(f"{whole:.3f} ms a step of {options.seeds * BATCH} images on one of {len(built.devices)} x {device.device_kind}")
+    print(
+        f"{whole:.3f} ms a step of {options.seeds * BATCH} images on one of {len(built.devices)} x {device.device_kind}"
+    )
     for name, milliseconds in sorted(per_step.items(), key=lambda item: -item[1])[:20]:
         print(f"{milliseconds:10.3f} ms {100 * milliseconds / whole:5.1f} %  {name[:100]}")
     if options.out:
-        revision = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-        record = {"what": __doc__.splitlines()[0], "milliseconds_a_step": whole, "operations": per_step, "steps": steps}
-        record |= {"dtype": options.dtype, "sam": not options.no_sam, "seeds": options.seeds, "devices": len(built.devices)}
-        record |= {"device": device.device_kind, "host": platform.machine(), "cores": os.cpu_count(), "jax": jax.__version__}
+        revision = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True
+        ).stdout.strip()
+        record = {
+            "what": __doc__.splitlines()[0],
+            "milliseconds_a_step": whole,
+            "operations": per_step,
+            "steps": steps,
+        }
+        record |= {
+            "dtype": options.dtype,
+            "sam": not options.no_sam,
+            "seeds": options.seeds,
+            "devices": len(built.devices),
+        }
+        record |= {
+            "device": device.device_kind,
+            "host": platform.machine(),
+            "cores": os.cpu_count(),
+            "jax": jax.__version__,
+        }
         record |= {"revision": revision, "time": time.strftime("%Y-%m-%d")}
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(record, indent=1) + "\n")

@@ -1,13 +1,16 @@
-"""Every field of a config, once, with what it means. Not a recipe of its own: a recipe starts from it and states what differs.
+"""Every field of a config, once, with what it means. Not a recipe of its own: a recipe starts from
+it and states what differs.
 
-None means: taken from `by_dataset` for the data set in use. So `--config.data.name=cifar100` switches a recipe to its CIFAR-100
-values, and a value given on the command line always wins. Epochs count from 0. Milestones are stated for `training.published_epochs`;
-with another `training.epochs` they scale along, so a short run keeps the recipe's shape.
+None means: taken from `by_dataset` for the data set in use. So `--config.data.name=cifar100`
+switches a recipe to its CIFAR-100 values, and a value given on the command line always wins. Epochs
+count from 0. Milestones are stated for `training.published_epochs`; with another `training.epochs`
+they scale along, so a short run keeps the recipe's shape.
 
-A run is one stage, or several: `stages` names them in order and `stage.NAME` says what changes in each: its `epochs` (in published
-ones), and any field of the sections marked "stage" below. What a stage does not state is as in the rest of the config. A schedule that
-a stage states (learning_rate, sam, sampler) counts its epochs and milestones from the stage's start; the others run on.
-For instance a classifier trained anew on frozen features:
+A run is one stage, or several: `stages` names them in order and `stage.NAME` says what changes in
+each: its `epochs` (in published ones), and any field of the sections marked "stage" below. What a
+stage does not state is as in the rest of the config. A schedule that a stage states (learning_rate,
+sam, sampler) counts its epochs and milestones from the stage's start; the others run on. For
+instance a classifier trained anew on frozen features:
 
     config.stages = ("features", "classifier")
     config.stage.features = {"epochs": 200}
@@ -27,10 +30,13 @@ def get_config() -> ConfigDict:
     config.name = "base"  # of the recipe; names the default workdir and the report
     config.seed = 0  # of the initial weights, the order and the augmentation
     config.seeds = ()  # several to train together, each in a work directory of its own, seedK, under the given one; () is the one above
-    # Weights to start from or evaluate: a file of PyTorch-named ones (.pth, .npz, .safetensors), the work directory of another run,
-    # package:NAME (a .pth inside an installed Python package), or hub:OWNER/NAME (model.safetensors of the Hugging Face hub).
+    # Weights to start from or evaluate: a file of PyTorch-named ones (.pth, .npz, .safetensors),
+    # the work directory of another run, package:NAME (a .pth inside an installed Python package),
+    # or hub:OWNER/NAME (model.safetensors of the Hugging Face hub).
     config.init_from = ""
-    config.init_except = ""  # parameters not taken from it: a regular expression, e.g. linear; "" takes all
+    config.init_except = (
+        ""  # parameters not taken from it: a regular expression, e.g. linear; "" takes all
+    )
 
     config.stages = ()  # names of the stages, in order; () is one stage
     config.stage = ConfigDict()  # NAME -> what changes in it
@@ -38,11 +44,16 @@ def get_config() -> ConfigDict:
 
     config.parameters = ConfigDict()  # (stage) regular expressions match from the start of names such as linear/kernel, layer3_0/bn1/scale
     config.parameters.trainable = ""  # those that train; "" is all
-    config.parameters.reset = ""  # those that start anew when the stage that states it begins; "" is none
-    config.parameters.frozen_statistics = False  # BatchNorm in evaluation mode, its running statistics unchanged (and no dropout)
+    config.parameters.reset = (
+        ""  # those that start anew when the stage that states it begins; "" is none
+    )
+    config.parameters.frozen_statistics = (
+        False  # BatchNorm in evaluation mode, its running statistics unchanged (and no dropout)
+    )
 
     config.data = ConfigDict()
-    # cifar10, cifar100, digits (in memory); image_list, folder, tfds:NAME (photographs, decoded while training)
+    # cifar10, cifar100, digits (in memory); image_list, folder, tfds:NAME (photographs, decoded
+    # while training)
     config.data.name = "cifar10"
     config.data.dir = ""  # where to look first, or the photographs' folder; "" is $LTJAX_DATA_DIR
     config.data.download = True  # allowed as the last resort
@@ -53,22 +64,40 @@ def get_config() -> ConfigDict:
     config.data.majority_class = 3  # (profile "single_majority")
     config.data.majority_count = placeholder(int)
     config.data.minority_count = placeholder(int)
-    config.data.subset_seed = 0  # which images are kept; apart from `seed`, so that all seeds share a subset
+    config.data.subset_seed = (
+        0  # which images are kept; apart from `seed`, so that all seeds share a subset
+    )
     config.data.mean = placeholder(tuple)  # normalisation a channel, of pixels in [0, 1]
     config.data.std = placeholder(tuple)
-    config.data.train_list = ""  # (image_list) files with a line an image: path under data.dir, label
+    config.data.train_list = (
+        ""  # (image_list) files with a line an image: path under data.dir, label
+    )
     config.data.test_list = ""
-    config.data.test_fraction = 0.1  # of each class (folder without train/ and val/), chosen by subset_seed
+    config.data.test_fraction = (
+        0.1  # of each class (folder without train/ and val/), chosen by subset_seed
+    )
     config.data.train_split = "train"  # (tfds)
     config.data.test_split = "test"
-    config.data.image_size = 224  # (photographs) side of the training crop and of evaluation's centre crop
+    config.data.image_size = (
+        224  # (photographs) side of the training crop and of evaluation's centre crop
+    )
     config.data.shorter_side = 256  # (photographs) before that centre crop
-    config.data.crop_scale = (0.08, 1.0)  # (photographs) share of the area in the random resized crop
+    config.data.crop_scale = (
+        0.08,
+        1.0,
+    )  # (photographs) share of the area in the random resized crop
     config.data.unreadable = "error"  # (photographs) a damaged file: error, or skip (count it, another of the batch in its stead)
-    config.data.workers = -1  # (photographs) processes that decode; 0 is threads of this one, -1 chooses by the cores
-    config.data.resolution = 0  # pixels that images are resized to on the device, after augmentation; 0 is their own
+    config.data.workers = (
+        -1
+    )  # (photographs) processes that decode; 0 is threads of this one, -1 chooses by the cores
+    config.data.resolution = (
+        0  # pixels that images are resized to on the device, after augmentation; 0 is their own
+    )
     config.data.groups = placeholder(tuple)  # first medium and first few class; () groups by counts
-    config.data.group_thresholds = (20, 100)  # few below the first, many above the second, medium between (groups = ())
+    config.data.group_thresholds = (
+        20,
+        100,
+    )  # few below the first, many above the second, medium between (groups = ())
 
     config.augment = ConfigDict()  # (stage) in this order
     config.augment.padding = placeholder(int)  # zero-pad, then random crop; 0 is off
@@ -86,29 +115,45 @@ def get_config() -> ConfigDict:
     config.mixing.tau = 0.5  # (remix)
 
     config.model = ConfigDict()
-    # For 32x32 images: resnet20, resnet32, resnet44, resnet56, resnet110, resnet18_cifar, resnet34_cifar, reslt_resnet20, reslt_resnet32;
-    # resnet8 and reslt_resnet8 for trying things out. For photographs: resnet10, 18, 34, 50, 101, 152, resnext50, resnext101,
-    # reslt_resnet10, 50, 101, reslt_resnext50, reslt_resnext101, efficientnet_b0 to b7, efficientnet_lite0.
+    # For 32x32 images: resnet20, resnet32, resnet44, resnet56, resnet110, resnet18_cifar,
+    # resnet34_cifar, reslt_resnet20, reslt_resnet32; resnet8 and reslt_resnet8 for trying things
+    # out. For photographs: resnet10, 18, 34, 50, 101, 152, resnext50, resnext101, reslt_resnet10,
+    # 50, 101, reslt_resnext50, reslt_resnext101, efficientnet_b0 to b7, efficientnet_lite0.
     config.model.name = "resnet32"
     config.model.classifier = "linear"  # linear, normalized (cosines; what LDAM expects)
-    config.model.width = 0  # channels of the first stage; 0 is the network's own (resnet32: 16, resnet18_cifar: 64)
-    config.model.dtype = "float32"  # of the computation: float32, bfloat16; parameters and statistics stay float32
-    config.model.zero_init = False  # (resnets for photographs) the last BatchNorm of each block starts at 0
-    config.model.reslt = ConfigDict({"head": "batch_norm"})  # batch_norm (the authors' CIFAR program), grouped (the paper)
+    config.model.width = (
+        0  # channels of the first stage; 0 is the network's own (resnet32: 16, resnet18_cifar: 64)
+    )
+    config.model.dtype = (
+        "float32"  # of the computation: float32, bfloat16; parameters and statistics stay float32
+    )
+    config.model.zero_init = (
+        False  # (resnets for photographs) the last BatchNorm of each block starts at 0
+    )
+    config.model.reslt = ConfigDict(
+        {"head": "batch_norm"}
+    )  # batch_norm (the authors' CIFAR program), grouped (the paper)
     config.model.efficientnet = ConfigDict()
-    config.model.efficientnet.numerics = "tensorflow"  # tensorflow (efficientnet-pytorch), torch (torchvision, timm)
+    config.model.efficientnet.numerics = (
+        "tensorflow"  # tensorflow (efficientnet-pytorch), torch (torchvision, timm)
+    )
     config.model.efficientnet.stochastic_depth = 0.2  # drop probability of the last block
     config.model.efficientnet.dropout = 0.2  # before the classifier
 
     config.loss = ConfigDict()  # (stage)
-    config.loss.name = "cross_entropy"  # a key of ltjax.losses.LOSSES; its options stand under its name
+    config.loss.name = (
+        "cross_entropy"  # a key of ltjax.losses.LOSSES; its options stand under its name
+    )
     config.loss.cross_entropy = ConfigDict({"label_smoothing": 0.0})
     config.loss.focal = ConfigDict({"gamma": 1.0})
     config.loss.ldam = ConfigDict({"max_margin": 0.5, "scale": 30.0})
-    config.loss.vector_scaling = ConfigDict({"gamma": placeholder(float), "tau": placeholder(float)})
+    config.loss.vector_scaling = ConfigDict(
+        {"gamma": placeholder(float), "tau": placeholder(float)}
+    )
     config.loss.balanced_softmax = ConfigDict()
     config.loss.logit_adjusted = ConfigDict({"tau": 1.0})
-    # Of the reslt_ networks: weight of the branches' part, first class of the medium and of the tail branch.
+    # Of the reslt_ networks: weight of the branches' part, first class of the medium and of the
+    # tail branch.
     config.loss.reslt = ConfigDict({"beta": placeholder(float), "label_smoothing": 0.0})
     config.loss.reslt.medium_from = placeholder(int)
     config.loss.reslt.tail_from = placeholder(int)
@@ -118,10 +163,14 @@ def get_config() -> ConfigDict:
     config.reweighting.beta = 0.9999  # (effective_number)
 
     config.sampler = ConfigDict()  # (stage)
-    config.sampler.name = "shuffled"  # shuffled, class_balanced, square_root, power, progressive, reversed
+    config.sampler.name = (
+        "shuffled"  # shuffled, class_balanced, square_root, power, progressive, reversed
+    )
     config.sampler.q = 0.5  # class probability proportional to n_c^q (power)
 
-    config.optimizer = ConfigDict()  # (stage) stating it, like the target or the parameters, starts its momentum anew
+    config.optimizer = (
+        ConfigDict()
+    )  # (stage) stating it, like the target or the parameters, starts its momentum anew
     config.optimizer.name = "sgd"  # sgd, adam, adamw
     config.optimizer.momentum = 0.9  # (sgd)
     config.optimizer.nesterov = False  # (sgd)
@@ -138,33 +187,51 @@ def get_config() -> ConfigDict:
     config.sam = ConfigDict()  # (stage)
     config.sam.enabled = False
     config.sam.adaptive = False  # ASAM
-    config.sam.schedule = "constant"  # constant (rho), piecewise (rho_steps), linear (rho_min to rho)
+    config.sam.schedule = (
+        "constant"  # constant (rho), piecewise (rho_steps), linear (rho_min to rho)
+    )
     config.sam.rho = placeholder(float)  # radius
     config.sam.rho_min = 0.05  # first epoch's (linear)
     config.sam.rho_steps = (0.05, 0.1, 0.5, 0.6)  # (piecewise)
     config.sam.milestones = (5, 160, 180)  # first epoch of the second and further steps (piecewise)
-    config.sam.batch_stats = "both"  # passes that update BatchNorm's running statistics: both (as published), first
+    config.sam.batch_stats = (
+        "both"  # passes that update BatchNorm's running statistics: both (as published), first
+    )
 
     config.training = ConfigDict()
     config.training.epochs = placeholder(int)  # None is published_epochs
-    config.training.published_epochs = 200  # what the milestones are stated for; with stages, their sum
+    config.training.published_epochs = (
+        200  # what the milestones are stated for; with stages, their sum
+    )
     config.training.batch_size = 128  # global, over all devices
     config.training.accumulate = 1  # parts that a batch is computed in, one after the other, to fit the memory; BatchNorm sees a part
-    config.training.drop_last = False  # the last short batch of an epoch is trained on, as published
+    config.training.drop_last = (
+        False  # the last short batch of an epoch is trained on, as published
+    )
     config.training.steps_per_call = -1  # steps in one compiled call; 0 whole epochs, -1 chooses: 0, but on a CPU 1, in several programs
-    config.training.unroll = 1  # steps that stand one after the other in a call's loop: larger programs, fewer turns
-    config.training.vmap_seeds = -1  # of config.seeds: 1 all in one program, 0 one after the other, -1 chooses: 1, but 0 on a CPU
-    config.training.cpu_devices = 0  # a CPU's cores as that many devices; 0 chooses (at most 8, one a core)
+    config.training.unroll = (
+        1  # steps that stand one after the other in a call's loop: larger programs, fewer turns
+    )
+    config.training.vmap_seeds = (
+        -1
+    )  # of config.seeds: 1 all in one program, 0 one after the other, -1 chooses: 1, but 0 on a CPU
+    config.training.cpu_devices = (
+        0  # a CPU's cores as that many devices; 0 chooses (at most 8, one a core)
+    )
 
     config.evaluation = ConfigDict()
     config.evaluation.every = 1  # epochs; the last is always evaluated
     config.evaluation.batch_size = 1000
 
     config.checkpoint = ConfigDict()
-    config.checkpoint.every = 10  # epochs; besides, once `minutes` have passed, at the end and when stopped
+    config.checkpoint.every = (
+        10  # epochs; besides, once `minutes` have passed, at the end and when stopped
+    )
     config.checkpoint.minutes = 5.0
     config.checkpoint.keep = 2  # newest kept
-    config.checkpoint.best = True  # keep the best evaluated epoch too; by test accuracy, so for the record only
+    config.checkpoint.best = (
+        True  # keep the best evaluated epoch too; by test accuracy, so for the record only
+    )
 
     config.logging = ConfigDict()
     config.logging.tensorboard = True
@@ -177,21 +244,29 @@ def get_config() -> ConfigDict:
     config.hessian.classes = ()  # class ids; () is all
     config.hessian.whole = True  # all images together too
     config.hessian.max_images = 0  # of a class, a seeded choice; 0 is all
-    config.hessian.batch_size = 0  # images in one product's memory; 0 chooses: 64 on a CPU, 512 elsewhere
+    config.hessian.batch_size = (
+        0  # images in one product's memory; 0 chooses: 64 on a CPU, 512 elsewhere
+    )
     config.hessian.keep_gib = 1.0  # memory for what does not change between a class's products (a quarter less time for those kept)
     config.hessian.num_steps = 100  # Lanczos steps
     config.hessian.num_probes = 1  # of the density
     config.hessian.trace_probes = 100  # at most
     config.hessian.tolerance = 1e-3  # relative; ends the trace's probes
 
-    config.published = ConfigDict()  # the source's figure in %, its best epoch where it says so; shown beside ours
+    config.published = (
+        ConfigDict()
+    )  # the source's figure in %, its best epoch where it says so; shown beside ours
     config.published.cifar10 = placeholder(float)
     config.published.cifar100 = placeholder(float)
     config.published.image_list = placeholder(float)
 
     # Where a field above is None, the value of the data set in use.
     cifar = {
-        "data": {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2023, 0.1994, 0.2010), "profile": "exponential"},
+        "data": {
+            "mean": (0.4914, 0.4822, 0.4465),
+            "std": (0.2023, 0.1994, 0.2010),
+            "profile": "exponential",
+        },
         "augment": {"padding": 4, "flip": 0.5},
     }
     config.by_dataset = ConfigDict()
@@ -201,36 +276,68 @@ def get_config() -> ConfigDict:
     config.by_dataset.cifar100.data.groups = (36, 71)
     config.by_dataset.digits = ConfigDict(
         {
-            "data": {"mean": (0.3053,), "std": (0.3760,), "profile": "exponential", "groups": (3, 6)},
+            "data": {
+                "mean": (0.3053,),
+                "std": (0.3760,),
+                "profile": "exponential",
+                "groups": (3, 6),
+            },
             "augment": {"padding": 1, "flip": 0.0},
         }
     )
     photographs = {
-        "data": {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "profile": "full", "groups": ()},
+        "data": {
+            "mean": (0.485, 0.456, 0.406),
+            "std": (0.229, 0.224, 0.225),
+            "profile": "full",
+            "groups": (),
+        },
         "augment": {"padding": 0, "flip": 0.5},
     }
-    # Cross-entropy's radius (a recipe with another loss states its own), and the vector-scaling loss's (gamma, tau).
-    for name, rho, gamma, tau in (("cifar10", 0.1, 0.2, 1.2), ("cifar100", 0.2, 0.3, 1.0), ("digits", 0.05, 0.3, 1.0)):
+    # Cross-entropy's radius (a recipe with another loss states its own), and the vector-scaling
+    # loss's (gamma, tau).
+    for name, rho, gamma, tau in (
+        ("cifar10", 0.1, 0.2, 1.2),
+        ("cifar100", 0.2, 0.3, 1.0),
+        ("digits", 0.05, 0.3, 1.0),
+    ):
         config.by_dataset[name].sam = ConfigDict({"rho": rho})
         config.by_dataset[name].loss = ConfigDict({"vector_scaling": {"gamma": gamma, "tau": tau}})
-    for name, majority, minority in (("cifar10", 5000, 150), ("cifar100", 500, 15), ("digits", 120, 12)):
+    for name, majority, minority in (
+        ("cifar10", 5000, 150),
+        ("cifar100", 500, 15),
+        ("digits", 120, 12),
+    ):
         config.by_dataset[name].data.update(majority_count=majority, minority_count=minority)
-    for name, beta, medium, tail in (("cifar10", 0.998, 2, 4), ("cifar100", 0.995, 35, 70), ("digits", 0.9, 2, 4)):
-        config.by_dataset[name].loss.reslt = ConfigDict({"beta": beta, "medium_from": medium, "tail_from": tail})
-    # Of photographs nothing is known in advance: what depends on their classes has values that are refused if used.
+    for name, beta, medium, tail in (
+        ("cifar10", 0.998, 2, 4),
+        ("cifar100", 0.995, 35, 70),
+        ("digits", 0.9, 2, 4),
+    ):
+        config.by_dataset[name].loss.reslt = ConfigDict(
+            {"beta": beta, "medium_from": medium, "tail_from": tail}
+        )
+    # Of photographs nothing is known in advance: what depends on their classes has values that are
+    # refused if used.
     for name in ("image_list", "folder", "tfds"):
         config.by_dataset[name] = ConfigDict(photographs)
         config.by_dataset[name].data.update(majority_count=0, minority_count=0)
         config.by_dataset[name].sam = ConfigDict({"rho": 0.05})
         config.by_dataset[name].loss = ConfigDict({"vector_scaling": {"gamma": 0.3, "tau": 1.0}})
-        config.by_dataset[name].loss.reslt = ConfigDict({"beta": 0.9, "medium_from": -1, "tail_from": -1})
+        config.by_dataset[name].loss.reslt = ConfigDict(
+            {"beta": 0.9, "medium_from": -1, "tail_from": -1}
+        )
     config.lock()  # a recipe that sets a mistyped field is refused, with the nearest right one
     config.stage.unlock()  # a recipe names its own stages; resolving checks what they state
     return config
 
 
-def defer_reweighting(config: ConfigDict, name: str = "effective_number", *, after: int = 160, then: int = 40) -> None:
-    """DRW: plain epochs (160 of 200), then with class weights. Cao et al., NeurIPS 2019, algorithm 1."""
+def defer_reweighting(
+    config: ConfigDict, name: str = "effective_number", *, after: int = 160, then: int = 40
+) -> None:
+    """DRW: plain epochs (160 of 200), then with class weights. Cao et al., NeurIPS 2019, algorithm
+    1.
+    """
     config.stages = ("plain", "reweighted")
     config.stage.plain = {"epochs": after}
     config.stage.reweighted = {"epochs": then, "reweighting": {"name": name}}

@@ -1,11 +1,14 @@
 """Cross-entropy with deferred re-weighting and SAM on ImageNet-LT, ResNet-50, 90 epochs.
 
-Source: Rangwani et al., NeurIPS 2022, "Escaping saddle points for effective generalization on class-imbalanced data", the authors'
+Source: Rangwani et al., NeurIPS 2022, "Escaping saddle points for effective generalization on
+class-imbalanced data", the authors'
   program.
-Published, %: 47.1. Ours: not run (no copy of ImageNet at hand); every part of it is run on small photographs in CI.
-Time: docs/photographs.md counts steps and hours.
-Run: python launch.py --config=configs/imagenet_lt_ce_drw_sam.py --config.data.dir=IMAGENET (the folder that holds train/ and val/)
-  with ImageNet_LT_train.txt and ImageNet_LT_test.txt beside them, a line an image: relative/path.jpg label
+Published, %: 47.1. Ours: not run (no copy of ImageNet at hand); every part of it is run on small
+photographs in CI. Time: docs/photographs.md counts steps and hours.
+Run: python launch.py --config=configs/imagenet_lt_ce_drw_sam.py --config.data.dir=IMAGENET (the
+folder that holds train/ and val/)
+  with ImageNet_LT_train.txt and ImageNet_LT_test.txt beside them, a line an image:
+  relative/path.jpg label
 """
 
 from configs import base
@@ -20,7 +23,10 @@ def get_config():
     config.data.name = "image_list"
     config.data.train_list = "ImageNet_LT_train.txt"
     config.data.test_list = "ImageNet_LT_test.txt"
-    config.data.groups = (390, 835)  # the authors' slices; () groups by the thresholds instead (385, 479 and 136 classes)
+    config.data.groups = (
+        390,
+        835,
+    )  # the authors' slices; () groups by the thresholds instead (385, 479 and 136 classes)
     config.augment.jitter = (0.4, 0.4, 0.4)
 
     config.model.name = "resnet50"

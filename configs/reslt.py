@@ -1,4 +1,5 @@
-"""ResLT on CIFAR-LT, f = 0.01, by the authors' program: a BatchNorm a branch, beta 0.998 (CIFAR-100: 0.995).
+"""ResLT on CIFAR-LT, f = 0.01, by the authors' program: a BatchNorm a branch, beta 0.998
+(CIFAR-100: 0.995).
 
 Source: Cui et al., TPAMI 2022, arXiv:2101.10633, and the authors' CIFAR program.
 Published (the paper), %: CIFAR-10-LT 80.44. Ours: docs/results/README.md (last epoch, with seeds).

@@ -13,21 +13,46 @@ from typing import NoReturn
 from absl import app, flags
 from ml_collections import config_flags
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Recipe: a Python file with get_config(); --config.FIELD=VALUE overrides.")
-_WORKDIR = flags.DEFINE_string(
-    "workdir", "", "Folder of the run, or of seeds trained together; runs/NAME-DATA-seedN by default. Several for a report: A,B,C."
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Recipe: a Python file with get_config(); --config.FIELD=VALUE overrides."
 )
-_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate", "hessian", "report"], "What to do.")
-_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "One of several processes, found by jax.distributed (Slurm, MPI, TPU pod, ...).")
-_COORDINATOR = flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, where the processes are not found by themselves.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir",
+    "",
+    "Folder of the run, or of seeds trained together; runs/NAME-DATA-seedN by default. Several for a report: A,B,C.",
+)
+_MODE = flags.DEFINE_enum(
+    "mode", "train", ["train", "evaluate", "hessian", "report"], "What to do."
+)
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed",
+    False,
+    "One of several processes, found by jax.distributed (Slurm, MPI, TPU pod, ...).",
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", "", "HOST:PORT of process 0, where the processes are not found by themselves."
+)
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", -1, "With --coordinator: how many.")
-_PROCESS_ID = flags.DEFINE_integer("process_id", -1, "With --coordinator: which one this is, from 0.")
-_OUTPUT = flags.DEFINE_string("output", "", "Report's folder; the work directory (one run) or ./report (several) by default.")
+_PROCESS_ID = flags.DEFINE_integer(
+    "process_id", -1, "With --coordinator: which one this is, from 0."
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", "", "Report's folder; the work directory (one run) or ./report (several) by default."
+)
 
 
 def run() -> None:
     """Entry point."""
-    names = ("config", "workdir", "mode", "output", "distributed", "coordinator", "num_processes", "process_id")
+    names = (
+        "config",
+        "workdir",
+        "mode",
+        "output",
+        "distributed",
+        "coordinator",
+        "num_processes",
+        "process_id",
+    )
     for name in names:  # --help shows the flags of the program's own file
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
     app.run(_main, flags_parser=_parse)
@@ -37,26 +62,38 @@ def _parse(argv: Sequence[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except Exception as error:  # absl and ml_collections raise many types; each means a wrong flag
-        _fail(f"{_flag_error(error)} (python launch.py --help lists the flags, configs/base.py the fields)")
+        _fail(
+            f"{_flag_error(error)} (python launch.py --help lists the flags, configs/base.py the fields)"
+        )
 
 
 def _main(argv: Sequence[str]) -> None:
     if argv[1:]:
         _fail(f"unexpected argument {argv[1]!r}; every option is --name=value")
-    for name in ("absl", "jax", "orbax", "matplotlib"):  # absl shows their information lines otherwise; errors still come through
+    for name in (
+        "absl",
+        "jax",
+        "orbax",
+        "matplotlib",
+    ):  # absl shows their information lines otherwise; errors still come through
         logging.getLogger(name).setLevel(logging.ERROR)
     from jax.errors import JaxRuntimeError
 
-    from ltjax.training import devices
+    from ltjax import devices
     from ltjax.training.loop import Diverged, Stopped
 
     devices.keep_compiled_programs()
     try:
         if _DISTRIBUTED.value or _COORDINATOR.value:
             devices.join_processes(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-        {"train": _train, "evaluate": _evaluate, "hessian": _hessian, "report": _report}[_MODE.value]()
+        {"train": _train, "evaluate": _evaluate, "hessian": _hessian, "report": _report}[
+            _MODE.value
+        ]()
     except KeyboardInterrupt:
-        _fail("interrupted; the same command continues from the last checkpoint, if there is one", status=130)
+        _fail(
+            "interrupted; the same command continues from the last checkpoint, if there is one",
+            status=130,
+        )
     except Stopped as stopped:
         print(f"launch.py: {stopped}", file=sys.stderr)
         sys.exit(128 + stopped.signum)
@@ -73,8 +110,7 @@ def _main(argv: Sequence[str]) -> None:
 
 
 def _train() -> None:
-    from ltjax import report
-    from ltjax.training import devices
+    from ltjax import devices, report
     from ltjax.training.loop import seed_folders, train, train_seeds
 
     config = _config()
@@ -88,8 +124,7 @@ def _train() -> None:
 
 
 def _evaluate() -> None:
-    from ltjax import report
-    from ltjax.training import devices
+    from ltjax import devices, report
     from ltjax.training.loop import evaluate
 
     config = _config()
@@ -128,11 +163,14 @@ def _runs_in(workdir: Path) -> list[Path]:
 
 def _workdir(config) -> Path:
     data = config.data.name.replace(":", "-").replace("/", "-")
-    return Path(_WORKDIR.value or f"runs/{config.name}-{data}-seed{'s' if tuple(config.seeds) else config.seed}")
+    return Path(
+        _WORKDIR.value
+        or f"runs/{config.name}-{data}-seed{'s' if tuple(config.seeds) else config.seed}"
+    )
 
 
 def _config():
-    from ltjax.training.settings import resolve
+    from ltjax.experiment.settings import resolve
 
     if _CONFIG.value is None:
         raise ValueError("--config is missing; for instance --config=configs/quickstart.py")

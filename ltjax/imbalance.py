@@ -27,22 +27,28 @@ def exponential(num_classes: int, max_count: int, factor: float) -> np.ndarray:
     Source: Cao et al., NeurIPS 2019, arXiv:1906.07413, section 4; Cui et al., CVPR 2019.
     """
     _check_factor(num_classes, factor)
-    return _counts([int(max_count * factor ** (c / (num_classes - 1.0))) for c in range(num_classes)])
+    return _counts(
+        [int(max_count * factor ** (c / (num_classes - 1.0))) for c in range(num_classes)]
+    )
 
 
 def step(num_classes: int, max_count: int, factor: float) -> np.ndarray:
-    """Step profile: max_count images for the first C // 2 classes, floor(max_count * factor) for the rest.
+    """Step profile: max_count images for the first C // 2 classes, floor(max_count * factor) for
+    the rest.
 
     Args, Returns and Raises as `exponential`.
 
-    Source: Buda et al., Neural Networks 2018, arXiv:1710.05381; Cao et al., NeurIPS 2019, section 4.
+    Source: Buda et al., Neural Networks 2018, arXiv:1710.05381; Cao et al., NeurIPS 2019, section
+    4.
     """
     _check_factor(num_classes, factor)
     half = num_classes // 2
     return _counts([max_count] * half + [int(max_count * factor)] * (num_classes - half))
 
 
-def single_majority(num_classes: int, majority_class: int, majority_count: int, minority_count: int) -> np.ndarray:
+def single_majority(
+    num_classes: int, majority_class: int, majority_count: int, minority_count: int
+) -> np.ndarray:
     """One class keeps `majority_count` images, each other class `minority_count`.
 
     Returns:
@@ -70,11 +76,14 @@ def full(labels: ArrayLike, num_classes: int) -> np.ndarray:
     return _counts(np.bincount(np.asarray(labels), minlength=num_classes))
 
 
-def subset(labels: ArrayLike, class_counts: Sequence[int] | np.ndarray, seed: int = 0) -> np.ndarray:
+def subset(
+    labels: ArrayLike, class_counts: Sequence[int] | np.ndarray, seed: int = 0
+) -> np.ndarray:
     """Chooses `class_counts[c]` images of each class c; the same choice on every machine.
 
-    It is the authors' choice: NumPy's legacy generator, class by class in label order, the class's ascending indices
-    shuffled in place, the first n_c kept. With the published CIFAR archive and seed 0 it gives their very subset.
+    It is the authors' choice: NumPy's legacy generator, class by class in label order, the class's
+    ascending indices shuffled in place, the first n_c kept. With the published CIFAR archive and
+    seed 0 it gives their very subset.
 
     Args:
       labels: class ids of the whole training set, int [N].
@@ -85,19 +94,24 @@ def subset(labels: ArrayLike, class_counts: Sequence[int] | np.ndarray, seed: in
       int64 [sum(class_counts)]: indices into labels, class by class.
 
     Raises:
-      ValueError: a count below 1, a label outside 0..C-1, or more images asked for than a class has.
+      ValueError: a count below 1, a label outside 0..C-1, or more images asked for than a class
+        has.
 
     Source: the LDAM-DRW authors' imbalance_cifar.py.
     """
     labels, counts = np.asarray(labels), _counts(class_counts)
     if labels.size and not 0 <= labels.min() <= labels.max() < len(counts):
-        raise ValueError(f"labels span {labels.min()}..{labels.max()}; expected 0..{len(counts) - 1}, one count a class")
+        raise ValueError(
+            f"labels span {labels.min()}..{labels.max()}; expected 0..{len(counts) - 1}, one count a class"
+        )
     generator = np.random.RandomState(seed)
     chosen = []
     for label, count in enumerate(counts):
         indices = np.flatnonzero(labels == label)
         if count > len(indices):
-            raise ValueError(f"class {label}: {count} images asked for, but the data set has {len(indices)}; lower the count")
+            raise ValueError(
+                f"class {label}: {count} images asked for, but the data set has {len(indices)}; lower the count"
+            )
         generator.shuffle(indices)
         chosen.append(indices[:count])
     return np.concatenate(chosen)
@@ -115,7 +129,9 @@ def _check_factor(num_classes: int, factor: float) -> None:
     if num_classes < 2:
         raise ValueError(f"num_classes is {num_classes}; expected at least 2")
     if not 0.0 < factor <= 1.0:
-        raise ValueError(f"imbalance factor is {factor}; expected n_min / n_max in (0, 1], for instance 0.01")
+        raise ValueError(
+            f"imbalance factor is {factor}; expected n_min / n_max in (0, 1], for instance 0.01"
+        )
 
 
 def _counts(values: ArrayLike) -> np.ndarray:

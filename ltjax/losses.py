@@ -1,11 +1,12 @@
 """Losses for long-tailed classification: pure functions, one value an example, never reduced.
 
-Every loss takes logits ``[..., C]`` and labels that are class ids ``[...]`` (any integer dtype) or, where stated,
-probabilities ``[..., C]`` (any floating dtype), and returns ``[...]``. Arithmetic is float64 for float64 logits and float32
-otherwise, so bfloat16 logits are safe. All are stable for logits of any finite size and work under jit, grad and vmap.
+Every loss takes logits ``[..., C]`` and labels that are class ids ``[...]`` (any integer dtype) or,
+where stated, probabilities ``[..., C]`` (any floating dtype), and returns ``[...]``. Arithmetic is
+float64 for float64 logits and float32 otherwise, so bfloat16 logits are safe. All are stable for
+logits of any finite size and work under jit, grad and vmap.
 
-Bad labels and class counts raise ValueError before tracing, where their values can be seen. Inside jit a class id outside
-0..C-1 gives a NaN loss, so it is never silently trained on.
+Bad labels and class counts raise ValueError before tracing, where their values can be seen. Inside
+jit a class id outside 0..C-1 gives a NaN loss, so it is never silently trained on.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ __all__ = [
 ]
 
 
-def cross_entropy(logits: ArrayLike, labels: ArrayLike, *, label_smoothing: float = 0.0) -> jax.Array:
+def cross_entropy(
+    logits: ArrayLike, labels: ArrayLike, *, label_smoothing: float = 0.0
+) -> jax.Array:
     """Softmax cross-entropy.
 
     Args:
@@ -61,8 +64,9 @@ def cross_entropy(logits: ArrayLike, labels: ArrayLike, *, label_smoothing: floa
 def focal(logits: ArrayLike, labels: ArrayLike, *, gamma: float = 1.0) -> jax.Array:
     """Focal loss in its softmax form, (1 - p_y)^gamma * cross-entropy.
 
-    p_y is the model's probability: a class weight multiplies the finished loss and never enters the focal factor.
-    1 - p_y is formed from the other classes' logits, so value and gradient stay exact when p_y rounds to 1.
+    p_y is the model's probability: a class weight multiplies the finished loss and never enters the
+    focal factor. 1 - p_y is formed from the other classes' logits, so value and gradient stay exact
+    when p_y rounds to 1.
 
     Args:
       logits: [..., C] with C >= 2.
@@ -85,7 +89,8 @@ def focal(logits: ArrayLike, labels: ArrayLike, *, gamma: float = 1.0) -> jax.Ar
 
 
 def ldam_margins(class_counts: ArrayLike, max_margin: float = 0.5) -> jax.Array:
-    """Label-distribution-aware margins: proportional to n_c^(-1/4), the largest scaled to `max_margin`.
+    """Label-distribution-aware margins: proportional to n_c^(-1/4), the largest scaled to
+    `max_margin`.
 
     Args:
       class_counts: training images of each class, [C], all > 0.
@@ -104,7 +109,14 @@ def ldam_margins(class_counts: ArrayLike, max_margin: float = 0.5) -> jax.Array:
     return max_margin * (counts / jnp.min(counts)) ** -0.25
 
 
-def ldam(logits: ArrayLike, labels: ArrayLike, *, class_counts: ArrayLike, max_margin: float = 0.5, scale: float = 30.0) -> jax.Array:
+def ldam(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    class_counts: ArrayLike,
+    max_margin: float = 0.5,
+    scale: float = 30.0,
+) -> jax.Array:
     """LDAM loss: cross-entropy of scale * (logits - margin of the true class at the true class).
 
     Args:
@@ -133,8 +145,16 @@ def ldam(logits: ArrayLike, labels: ArrayLike, *, class_counts: ArrayLike, max_m
     return _at_label(jax.nn.softplus(log_others - log_probs + scale * margins), labels)
 
 
-def vector_scaling(logits: ArrayLike, labels: ArrayLike, *, class_counts: ArrayLike, gamma: float = 0.3, tau: float = 1.0) -> jax.Array:
-    """Vector-scaling (VS) loss: cross-entropy of logits / D + i, D_c = (n_max / n_c)^gamma, i_c = tau * log(n_c / N).
+def vector_scaling(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    class_counts: ArrayLike,
+    gamma: float = 0.3,
+    tau: float = 1.0,
+) -> jax.Array:
+    """Vector-scaling (VS) loss: cross-entropy of logits / D + i, D_c = (n_max / n_c)^gamma, i_c =
+    tau * log(n_c / N).
 
     With gamma = 0 it is logit adjustment; with tau = 0 it is class-dependent temperatures (CDT).
 
@@ -156,7 +176,9 @@ def vector_scaling(logits: ArrayLike, labels: ArrayLike, *, class_counts: ArrayL
     logits, labels = _check(logits, labels)
     counts = _counts(class_counts, logits)
     scales = (counts / jnp.max(counts)) ** gamma
-    return cross_entropy(logits * scales.astype(logits.dtype) + tau * _log_prior(counts, logits), labels)
+    return cross_entropy(
+        logits * scales.astype(logits.dtype) + tau * _log_prior(counts, logits), labels
+    )
 
 
 def balanced_softmax(logits: ArrayLike, labels: ArrayLike, *, class_counts: ArrayLike) -> jax.Array:
@@ -176,11 +198,16 @@ def balanced_softmax(logits: ArrayLike, labels: ArrayLike, *, class_counts: Arra
     Source: Ren et al., NeurIPS 2020, arXiv:2007.10740, eq. 4.
     """
     logits, labels = _check(logits, labels)
-    return cross_entropy(_below_top(logits) + jnp.log(_counts(class_counts, logits)).astype(logits.dtype), labels)
+    return cross_entropy(
+        _below_top(logits) + jnp.log(_counts(class_counts, logits)).astype(logits.dtype), labels
+    )
 
 
-def logit_adjusted(logits: ArrayLike, labels: ArrayLike, *, class_counts: ArrayLike, tau: float = 1.0) -> jax.Array:
-    """Logit-adjusted loss: cross-entropy of logits + tau * log(n / N). For the post-hoc form see `metrics.adjust_logits`.
+def logit_adjusted(
+    logits: ArrayLike, labels: ArrayLike, *, class_counts: ArrayLike, tau: float = 1.0
+) -> jax.Array:
+    """Logit-adjusted loss: cross-entropy of logits + tau * log(n / N). For the post-hoc form see
+    `metrics.adjust_logits`.
 
     Args:
       logits: [..., C].
@@ -197,10 +224,14 @@ def logit_adjusted(logits: ArrayLike, labels: ArrayLike, *, class_counts: ArrayL
     Source: Menon et al., ICLR 2021, arXiv:2007.07314, eq. 10.
     """
     logits, labels = _check(logits, labels)
-    return cross_entropy(_below_top(logits) + tau * _log_prior(_counts(class_counts, logits), logits), labels)
+    return cross_entropy(
+        _below_top(logits) + tau * _log_prior(_counts(class_counts, logits), logits), labels
+    )
 
 
-def weighted_mean(losses: ArrayLike, labels: ArrayLike, class_weights: ArrayLike | None = None) -> jax.Array:
+def weighted_mean(
+    losses: ArrayLike, labels: ArrayLike, class_weights: ArrayLike | None = None
+) -> jax.Array:
     """Mean of per-example losses under class weights: sum_i w[y_i] l_i / sum_i w[y_i].
 
     Args:
@@ -232,16 +263,25 @@ def weighted_mean(losses: ArrayLike, labels: ArrayLike, class_weights: ArrayLike
     return jnp.sum(weights * losses) / jnp.sum(weights)
 
 
-def reslt(branch_logits: ArrayLike, labels: ArrayLike, *, branch_masks: ArrayLike, beta: float, label_smoothing: float = 0.0) -> jax.Array:
-    """ResLT's loss of three branches: beta * (each branch on its classes) + (1 - beta) * (their sum on all classes).
+def reslt(
+    branch_logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    branch_masks: ArrayLike,
+    beta: float,
+    label_smoothing: float = 0.0,
+) -> jax.Array:
+    """ResLT's loss of three branches: beta * (each branch on its classes) + (1 - beta) * (their sum
+    on all classes).
 
-    The branches' part is one mean over all (example, branch) pairs whose mask is set: a tail example counts three times, a head
-    example once.
+    The branches' part is one mean over all (example, branch) pairs whose mask is set: a tail
+    example counts three times, a head example once.
 
     Args:
       branch_logits: head, medium and tail branch, [3, B, C]; their sum predicts.
       labels: class ids [B].
-      branch_masks: classes that each branch learns from, bool [3, C]; the first row is all True as published.
+      branch_masks: classes that each branch learns from, bool [3, C]; the first row is all True as
+        published.
       beta: weight of the branches' part, in [0, 1] (system B calls it alpha).
       label_smoothing: of both parts, as `cross_entropy`.
 
@@ -251,29 +291,47 @@ def reslt(branch_logits: ArrayLike, labels: ArrayLike, *, branch_masks: ArrayLik
     Raises:
       ValueError: shapes that do not fit, labels outside 0..C-1, or a beta outside [0, 1].
 
-    Source: Cui et al., TPAMI 2022, arXiv:2101.10633, eq. 3 to 5; the authors' program adds 1e-7 inside the branches' logarithm,
+    Source: Cui et al., TPAMI 2022, arXiv:2101.10633, eq. 3 to 5; the authors' program adds 1e-7
+    inside the branches' logarithm,
       this does not.
     """
     branch_logits, labels = jnp.asarray(branch_logits), jnp.asarray(labels)
-    if branch_logits.ndim != 3 or branch_logits.shape[0] != 3 or labels.shape != branch_logits.shape[1:2] or not _is_ids(labels):
+    if (
+        branch_logits.ndim != 3
+        or branch_logits.shape[0] != 3
+        or labels.shape != branch_logits.shape[1:2]
+        or not _is_ids(labels)
+    ):
         raise ValueError(
             f"branch_logits are {list(branch_logits.shape)} with labels {labels.dtype}{list(labels.shape)};"
             " expected [3, B, C] and class ids [B]"
         )
     if np.shape(branch_masks) != (3, branch_logits.shape[-1]):
-        raise ValueError(f"branch_masks are {list(np.shape(branch_masks))}; expected [3, {branch_logits.shape[-1]}]")
+        raise ValueError(
+            f"branch_masks are {list(np.shape(branch_masks))}; expected [3, {branch_logits.shape[-1]}]"
+        )
     if not 0.0 <= beta <= 1.0:
         raise ValueError(f"beta is {beta}; expected a value in [0, 1]")
-    losses = cross_entropy(branch_logits, jnp.broadcast_to(labels, (3, *labels.shape)), label_smoothing=label_smoothing)
-    masks = jnp.take(jnp.asarray(branch_masks, losses.dtype), _no_wrap(labels, branch_logits.shape[-1]), axis=1, mode="fill")
+    losses = cross_entropy(
+        branch_logits, jnp.broadcast_to(labels, (3, *labels.shape)), label_smoothing=label_smoothing
+    )
+    masks = jnp.take(
+        jnp.asarray(branch_masks, losses.dtype),
+        _no_wrap(labels, branch_logits.shape[-1]),
+        axis=1,
+        mode="fill",
+    )
     # A batch without any masked example has no branches' part, rather than 0 / 0.
     branches = jnp.sum(masks * losses) / jnp.maximum(jnp.sum(masks), 1.0)
-    fused = jnp.mean(cross_entropy(jnp.sum(branch_logits, axis=0), labels, label_smoothing=label_smoothing))
+    fused = jnp.mean(
+        cross_entropy(jnp.sum(branch_logits, axis=0), labels, label_smoothing=label_smoothing)
+    )
     return beta * branches + (1.0 - beta) * fused
 
 
 def mixup(loss_a: ArrayLike, loss_b: ArrayLike, lam: ArrayLike) -> jax.Array:
-    """Loss of a mixed example: lam * loss under the first labels + (1 - lam) * loss under the second.
+    """Loss of a mixed example: lam * loss under the first labels + (1 - lam) * loss under the
+    second.
 
     Args:
       loss_a: losses against the labels of the images weighted by lam, any shape.
@@ -313,18 +371,29 @@ def _check(logits: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
     """Logits in float32 or wider and labels as arrays, or one clear error."""
     logits, labels = jnp.asarray(logits), jnp.asarray(labels)
     if logits.ndim < 1 or not jnp.issubdtype(logits.dtype, jnp.floating):
-        raise ValueError(f"logits are {logits.dtype}{list(logits.shape)}; expected floating point [..., C]")
+        raise ValueError(
+            f"logits are {logits.dtype}{list(logits.shape)}; expected floating point [..., C]"
+        )
     num_classes = logits.shape[-1]
     expected = logits.shape[:-1] if _is_ids(labels) else logits.shape
-    if labels.shape != expected or not (_is_ids(labels) or jnp.issubdtype(labels.dtype, jnp.floating)):
+    if labels.shape != expected or not (
+        _is_ids(labels) or jnp.issubdtype(labels.dtype, jnp.floating)
+    ):
         raise ValueError(
             f"labels are {labels.dtype}{list(labels.shape)} for logits {list(logits.shape)}; expected integer class ids"
             f" {list(logits.shape[:-1])} or floating-point probabilities {list(logits.shape)}"
         )
     values = _concrete(labels)
-    if values is not None and _is_ids(labels) and values.size and not (values.min() >= 0 and values.max() < num_classes):
+    if (
+        values is not None
+        and _is_ids(labels)
+        and values.size
+        and not (values.min() >= 0 and values.max() < num_classes)
+    ):
         bad = values.min() if values.min() < 0 else values.max()
-        raise ValueError(f"label {bad} is outside 0..{num_classes - 1}; the logits have {num_classes} classes")
+        raise ValueError(
+            f"label {bad} is outside 0..{num_classes - 1}; the logits have {num_classes} classes"
+        )
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     return logits, labels if _is_ids(labels) else labels.astype(logits.dtype)
 
@@ -334,10 +403,14 @@ def _counts(class_counts: ArrayLike, logits: jax.Array | None = None) -> jax.Arr
     values = _concrete(class_counts)
     shape = np.shape(class_counts)
     if len(shape) != 1 or (logits is not None and shape[0] != logits.shape[-1]):
-        wanted = "[C]" if logits is None else f"[{logits.shape[-1]}], one count a class of the logits"
+        wanted = (
+            "[C]" if logits is None else f"[{logits.shape[-1]}], one count a class of the logits"
+        )
         raise ValueError(f"class_counts has shape {list(shape)}; expected {wanted}")
     if values is not None and values.size and not values.min() >= 1:
-        raise ValueError(f"class_counts holds {values.min()} (class {values.argmin()}); expected at least 1 image a class")
+        raise ValueError(
+            f"class_counts holds {values.min()} (class {values.argmin()}); expected at least 1 image a class"
+        )
     return jnp.asarray(class_counts, jnp.result_type(float))
 
 
@@ -355,7 +428,9 @@ def _at_label(values: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def _below_top(logits: jax.Array) -> jax.Array:
-    """Logits less their maximum: the same softmax, and what is then added to logits near 1e4 keeps its digits."""
+    """Logits less their maximum: the same softmax, and what is then added to logits near 1e4 keeps
+    its digits.
+    """
     return logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
 
 
@@ -364,12 +439,15 @@ def _log_prior(counts: jax.Array, logits: jax.Array) -> jax.Array:
 
 
 def _log_probability_and_complement(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Gives log p_c and log(1 - p_c) for every class, exact also where p_c rounds to 1; [..., C] each, C >= 2."""
+    """Gives log p_c and log(1 - p_c) for every class, exact also where p_c rounds to 1; [..., C]
+    each, C >= 2.
+    """
     if logits.shape[-1] < 2:
         raise ValueError(f"logits have {logits.shape[-1]} class; expected at least 2")
     logits = _below_top(logits)
     top = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1], dtype=bool)
-    # Only the top class can have p_c > 1/2. For it, sum over the others; for the rest log1p(-p_c) is accurate.
+    # Only the top class can have p_c > 1/2. For it, sum over the others; for the rest log1p(-p_c)
+    # is accurate.
     others = jax.nn.logsumexp(jnp.where(top, -jnp.inf, logits), axis=-1, keepdims=True)
     at_top = others - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
     probs = jnp.where(top, 0.0, jax.nn.softmax(logits))

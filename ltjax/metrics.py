@@ -1,4 +1,5 @@
-"""Metrics of a (long-tailed) classifier, from a confusion matrix or from logits. NumPy on the host; no test label chooses anything.
+"""Metrics of a (long-tailed) classifier, from a confusion matrix or from logits. NumPy on the host;
+no test label chooses anything.
 
 A confusion matrix is int [C, C] with the true class in rows and the predicted one in columns.
 """
@@ -65,7 +66,9 @@ def balanced_accuracy(confusion: ArrayLike) -> float:
 
 
 def precision_recall_f1(confusion: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per-class precision, recall and F1, float64 [C] each; 0 where undefined, as scikit-learn's zero_division=0."""
+    """Per-class precision, recall and F1, float64 [C] each; 0 where undefined, as scikit-learn's
+    zero_division=0.
+    """
     confusion = np.asarray(confusion)
     precision = np.nan_to_num(_ratio(np.diag(confusion), confusion.sum(axis=0)))
     recall = np.nan_to_num(per_class_accuracy(confusion))
@@ -80,14 +83,19 @@ def weighted_f1(confusion: ArrayLike) -> float:
 
 
 def weighted_precision_recall_f1(confusion: ArrayLike) -> tuple[float, float, float]:
-    """Precision, recall and F1 averaged over classes by their number of examples; the weighted recall is the accuracy."""
+    """Precision, recall and F1 averaged over classes by their number of examples; the weighted
+    recall is the accuracy.
+    """
     support = np.asarray(confusion).sum(axis=1)
-    precision, recall, f1 = (float(np.average(values, weights=support)) for values in precision_recall_f1(confusion))
+    precision, recall, f1 = (
+        float(np.average(values, weights=support)) for values in precision_recall_f1(confusion)
+    )
     return precision, recall, f1
 
 
 def groups_by_index(num_classes: int, boundaries: Sequence[int]) -> dict[str, np.ndarray]:
-    """Many, medium and few as index ranges: [0, a), [a, b), [b, C) for classes sorted by descending count.
+    """Many, medium and few as index ranges: [0, a), [a, b), [b, C) for classes sorted by descending
+    count.
 
     Args:
       num_classes: C.
@@ -97,13 +105,24 @@ def groups_by_index(num_classes: int, boundaries: Sequence[int]) -> dict[str, np
       ValueError: boundaries that are not two ascending indices inside 1..C-1.
     """
     if len(boundaries) != 2 or not 0 < boundaries[0] < boundaries[1] < num_classes:
-        raise ValueError(f"group boundaries are {tuple(boundaries)}; expected two ascending class indices in 1..{num_classes - 1}")
+        raise ValueError(
+            f"group boundaries are {tuple(boundaries)}; expected two ascending class indices in 1..{num_classes - 1}"
+        )
     first, second = boundaries
-    return dict(zip(GROUPS, (np.arange(first), np.arange(first, second), np.arange(second, num_classes)), strict=True))
+    return dict(
+        zip(
+            GROUPS,
+            (np.arange(first), np.arange(first, second), np.arange(second, num_classes)),
+            strict=True,
+        )
+    )
 
 
-def groups_by_threshold(class_counts: ArrayLike, few: int = 20, many: int = 100) -> dict[str, np.ndarray]:
-    """Many: more than `many` training images; few: fewer than `few`; medium: the rest, both thresholds included.
+def groups_by_threshold(
+    class_counts: ArrayLike, few: int = 20, many: int = 100
+) -> dict[str, np.ndarray]:
+    """Many: more than `many` training images; few: fewer than `few`; medium: the rest, both
+    thresholds included.
 
     Source: Liu et al., CVPR 2019, arXiv:1904.05160, section 5; Kang et al., ICLR 2020.
     """
@@ -115,11 +134,15 @@ def groups_by_threshold(class_counts: ArrayLike, few: int = 20, many: int = 100)
 def group_accuracy(confusion: ArrayLike, groups: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Mean recall of each group's classes, in [0, 1]; NaN for a group without classes."""
     recall = per_class_accuracy(confusion)
-    return {name: float(np.mean(recall[classes])) if len(classes) else float("nan") for name, classes in groups.items()}
+    return {
+        name: float(np.mean(recall[classes])) if len(classes) else float("nan")
+        for name, classes in groups.items()
+    }
 
 
 def top_k_correct(logits: ArrayLike, labels: ArrayLike, k: int) -> jax.Array:
-    """Whether the true class is among the k highest logits (ties count for the label), bool [...]; works under jit.
+    """Whether the true class is among the k highest logits (ties count for the label), bool [...];
+    works under jit.
 
     An example with a negative label is never correct.
 
@@ -161,4 +184,6 @@ def calibration_error(probabilities: ArrayLike, labels: ArrayLike, num_bins: int
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) != 0)
+    return np.divide(
+        part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) != 0
+    )

@@ -1,8 +1,10 @@
-"""Epoch orders: which training image stands at each place of an epoch. Pure functions of a PRNG key.
+"""Epoch orders: which training image stands at each place of an epoch. Pure functions of a PRNG
+key.
 
-Each takes a key and the training labels int [N] and returns int32 indices into them. `shuffled` visits every image once; the
-others draw with replacement: first a class, then an image of it, both exactly (no floating-point sum over images).
-Under jit give `num_classes`, since the number of classes can't be read from traced labels.
+Each takes a key and the training labels int [N] and returns int32 indices into them. `shuffled`
+visits every image once; the others draw with replacement: first a class, then an image of it, both
+exactly (no floating-point sum over images). Under jit give `num_classes`, since the number of
+classes can't be read from traced labels.
 """
 
 from __future__ import annotations
@@ -14,7 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-__all__ = ["SAMPLERS", "class_balanced", "class_probabilities", "power", "progressive", "reversed", "shuffled", "square_root"]
+__all__ = [
+    "SAMPLERS",
+    "class_balanced",
+    "class_probabilities",
+    "power",
+    "progressive",
+    "reversed",
+    "shuffled",
+    "square_root",
+]
 
 
 def shuffled(key: jax.Array, labels: ArrayLike) -> jax.Array:
@@ -23,9 +34,15 @@ def shuffled(key: jax.Array, labels: ArrayLike) -> jax.Array:
 
 
 def power(
-    key: jax.Array, labels: ArrayLike, q: float = 0.5, *, num_classes: int | None = None, num_samples: int | None = None
+    key: jax.Array,
+    labels: ArrayLike,
+    q: float = 0.5,
+    *,
+    num_classes: int | None = None,
+    num_samples: int | None = None,
 ) -> jax.Array:
-    """Draws with class probability proportional to n_c^q: 1 instance-balanced, 1/2 square root, 0 class-balanced.
+    """Draws with class probability proportional to n_c^q: 1 instance-balanced, 1/2 square root, 0
+    class-balanced.
 
     Args:
       key: PRNG key.
@@ -46,17 +63,37 @@ def power(
     return _draw(key, labels, counts, class_probabilities(counts, q), num_samples)
 
 
-def square_root(key: jax.Array, labels: ArrayLike, *, num_classes: int | None = None, num_samples: int | None = None) -> jax.Array:
+def square_root(
+    key: jax.Array,
+    labels: ArrayLike,
+    *,
+    num_classes: int | None = None,
+    num_samples: int | None = None,
+) -> jax.Array:
     """Class probability proportional to the square root of n_c: `power` with q = 1/2."""
     return power(key, labels, 0.5, num_classes=num_classes, num_samples=num_samples)
 
 
-def class_balanced(key: jax.Array, labels: ArrayLike, *, num_classes: int | None = None, num_samples: int | None = None) -> jax.Array:
-    """Every class equally likely: `power` with q = 0, the weighted random sampler with weights 1 / n_y."""
+def class_balanced(
+    key: jax.Array,
+    labels: ArrayLike,
+    *,
+    num_classes: int | None = None,
+    num_samples: int | None = None,
+) -> jax.Array:
+    """Every class equally likely: `power` with q = 0, the weighted random sampler with weights 1 /
+    n_y.
+    """
     return power(key, labels, 0.0, num_classes=num_classes, num_samples=num_samples)
 
 
-def reversed(key: jax.Array, labels: ArrayLike, *, num_classes: int | None = None, num_samples: int | None = None) -> jax.Array:
+def reversed(
+    key: jax.Array,
+    labels: ArrayLike,
+    *,
+    num_classes: int | None = None,
+    num_samples: int | None = None,
+) -> jax.Array:
     """Class probability proportional to 1 / n_c, so the tail is drawn most: `power` with q = -1.
 
     Source: Zhou et al. (BBN), CVPR 2020, arXiv:1912.02413, section 4.2.
@@ -81,7 +118,9 @@ def progressive(
     Source: Kang et al., ICLR 2020, arXiv:1910.09217, eq. 2.
     """
     labels, counts = _labels_and_counts(labels, num_classes)
-    probabilities = (1.0 - progress) * class_probabilities(counts, 1.0) + progress * class_probabilities(counts, 0.0)
+    probabilities = (1.0 - progress) * class_probabilities(
+        counts, 1.0
+    ) + progress * class_probabilities(counts, 0.0)
     return _draw(key, labels, counts, jnp.asarray(probabilities), num_samples)
 
 
@@ -112,7 +151,13 @@ def _labels_and_counts(labels: ArrayLike, num_classes: int | None) -> tuple[jax.
     return labels, jnp.bincount(labels, length=num_classes)
 
 
-def _draw(key: jax.Array, labels: jax.Array, counts: jax.Array, probabilities: jax.Array, num_samples: int | None) -> jax.Array:
+def _draw(
+    key: jax.Array,
+    labels: jax.Array,
+    counts: jax.Array,
+    probabilities: jax.Array,
+    num_samples: int | None,
+) -> jax.Array:
     class_key, image_key = jax.random.split(key)
     shape = (labels.shape[0] if num_samples is None else num_samples,)
     classes = jax.random.categorical(class_key, jnp.log(probabilities), shape=shape)

@@ -1,4 +1,6 @@
-"""Parity tests run in float64 unless they say otherwise, so that a difference is a difference of formulas."""
+"""Parity tests run in float64 unless they say otherwise, so that a difference is a difference of
+formulas.
+"""
 
 import os
 

@@ -1,4 +1,6 @@
-"""References with names and weights of their own: torchvision, timm, efficientnet-pytorch, the real weights of EfficientNet-Lite0."""
+"""References with names and weights of their own: torchvision, timm, efficientnet-pytorch, the real
+weights of EfficientNet-Lite0.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ import torch
 
 
 def import_torchvision():
-    """Torchvision's wheel brings CUDA operators whose shapes it registers at import; beside the CPU build of torch these are absent."""
+    """Torchvision's wheel brings CUDA operators whose shapes it registers at import; beside the CPU
+    build of torch these are absent.
+    """
     register = torch.library.register_fake
 
     def without_torchvision(op, *arguments, **options):

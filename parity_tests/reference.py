@@ -1,4 +1,5 @@
-"""The PyTorch side of the parity tests: the published programs' pieces, written anew in plain PyTorch.
+"""The PyTorch side of the parity tests: the published programs' pieces, written anew in plain
+PyTorch.
 
 Nothing here imports ltjax or JAX, so that the two sides share no code.
 """
@@ -25,7 +26,9 @@ def below_top(logits):
 
 
 def focal(logits, labels, *, gamma=1.0):
-    """(1 - p_y)^gamma CE with 1 - p_y summed over the other classes, so that it is exact where p_y rounds to 1."""
+    """(1 - p_y)^gamma CE with 1 - p_y summed over the other classes, so that it is exact where p_y
+    rounds to 1.
+    """
     log_probs = F.log_softmax(logits, dim=-1)
     own = F.one_hot(labels, logits.shape[-1]).bool()
     log_others = torch.logsumexp(log_probs.masked_fill(own, -torch.inf), dim=-1)
@@ -49,17 +52,25 @@ def vector_scaling(logits, labels, *, class_counts, gamma=0.3, tau=1.0):
     powers = counts ** (-gamma)
     delta = powers / powers.min()
     iota = tau * torch.log(counts / counts.sum())
-    return F.cross_entropy(logits / delta.to(logits.dtype) + iota.to(logits.dtype), labels, reduction="none")
+    return F.cross_entropy(
+        logits / delta.to(logits.dtype) + iota.to(logits.dtype), labels, reduction="none"
+    )
 
 
 def balanced_softmax(logits, labels, *, class_counts):
     counts = torch.tensor(class_counts, dtype=torch.float64)
-    return F.cross_entropy(below_top(logits) + counts.log().to(logits.dtype), labels, reduction="none")
+    return F.cross_entropy(
+        below_top(logits) + counts.log().to(logits.dtype), labels, reduction="none"
+    )
 
 
 def logit_adjusted(logits, labels, *, class_counts, tau=1.0):
     counts = torch.tensor(class_counts, dtype=torch.float64)
-    return F.cross_entropy(below_top(logits) + tau * (counts / counts.sum()).log().to(logits.dtype), labels, reduction="none")
+    return F.cross_entropy(
+        below_top(logits) + tau * (counts / counts.sum()).log().to(logits.dtype),
+        labels,
+        reduction="none",
+    )
 
 
 LOSSES = {
@@ -125,7 +136,11 @@ class ResNet(nn.Module):
         self.layer1 = self._stage(blocks, width, width, 1)
         self.layer2 = self._stage(blocks, width, 2 * width, 2)
         self.layer3 = self._stage(blocks, 2 * width, 4 * width, 2)
-        self.linear = NormedLinear(4 * width, num_classes) if normalized else nn.Linear(4 * width, num_classes)
+        self.linear = (
+            NormedLinear(4 * width, num_classes)
+            if normalized
+            else nn.Linear(4 * width, num_classes)
+        )
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 nn.init.kaiming_normal_(module.weight)
@@ -153,7 +168,9 @@ class ProjectionBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(planes)
         self.shortcut = nn.Sequential()
         if stride != 1 or in_planes != planes:
-            self.shortcut = nn.Sequential(nn.Conv2d(in_planes, planes, 1, stride, bias=False), nn.BatchNorm2d(planes))
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_planes, planes, 1, stride, bias=False), nn.BatchNorm2d(planes)
+            )
 
     def forward(self, x):
         return F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))) + self.shortcut(x))
@@ -167,8 +184,16 @@ class ResNet18(nn.Module):
         planes = [width, width, 2 * width, 4 * width, 8 * width]
         for stage in range(1, 5):
             first = ProjectionBlock(planes[stage - 1], planes[stage], 1 if stage == 1 else 2)
-            setattr(self, f"layer{stage}", nn.Sequential(first, ProjectionBlock(planes[stage], planes[stage], 1)))
-        self.linear = NormedLinear(8 * width, num_classes) if normalized else nn.Linear(8 * width, num_classes)
+            setattr(
+                self,
+                f"layer{stage}",
+                nn.Sequential(first, ProjectionBlock(planes[stage], planes[stage], 1)),
+            )
+        self.linear = (
+            NormedLinear(8 * width, num_classes)
+            if normalized
+            else nn.Linear(8 * width, num_classes)
+        )
 
     def forward(self, x):
         x = F.relu(self.bn1(self.conv1(x)))
@@ -177,7 +202,9 @@ class ResNet18(nn.Module):
 
 
 class ResLT(nn.Module):
-    """Gives (head, medium, tail) logits. With grouped=True a 1x1 convolution in three groups stands for the three BatchNorms."""
+    """Gives (head, medium, tail) logits. With grouped=True a 1x1 convolution in three groups stands
+    for the three BatchNorms.
+    """
 
     def __init__(self, blocks, num_classes, width=16, grouped=False):
         super().__init__()
@@ -198,12 +225,18 @@ class ResLT(nn.Module):
     def forward(self, x):
         m = self.model
         x = m.layer3(m.layer2(m.layer1(F.relu(m.bn1(m.conv1(x))))))
-        maps = self.branches(x).chunk(3, dim=1) if self.grouped else (self.BNH(x), self.BNM(x), self.BNT(x))
+        maps = (
+            self.branches(x).chunk(3, dim=1)
+            if self.grouped
+            else (self.BNH(x), self.BNM(x), self.BNT(x))
+        )
         return tuple(self.linear(map_.mean(dim=(2, 3))) for map_ in maps)
 
 
 def reslt(branches, labels, *, starts, beta):
-    """The authors' program without its + 1e-7 inside the logarithm: branch k learns from the classes starts[k] and above."""
+    """The authors' program without its + 1e-7 inside the logarithm: branch k learns from the
+    classes starts[k] and above.
+    """
     terms, count = 0.0, 0.0
     for logits, start in zip(branches, starts, strict=True):
         member = (labels >= start).to(logits.dtype)
@@ -216,14 +249,21 @@ def reslt(branches, labels, *, starts, beta):
 
 
 class SAM:
-    """ascend() moves the parameters to w + e by their gradients; descend() moves them back and steps the base optimiser."""
+    """ascend() moves the parameters to w + e by their gradients; descend() moves them back and
+    steps the base optimiser.
+    """
 
     def __init__(self, optimizer, rho, adaptive=False):
         self.optimizer, self.rho, self.adaptive = optimizer, rho, adaptive
         self.before = []
 
     def _parameters(self):
-        return [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        return [
+            p
+            for group in self.optimizer.param_groups
+            for p in group["params"]
+            if p.grad is not None
+        ]
 
     @torch.no_grad()
     def ascend(self):
@@ -290,7 +330,12 @@ def crop(images, offsets, padding):
     """images (B, C, H, W); zero-pad and cut a window of the original size at each offset."""
     height, width = images.shape[-2:]
     padded = F.pad(images, (padding,) * 4)
-    return torch.stack([image[:, r : r + height, c : c + width] for image, (r, c) in zip(padded, offsets, strict=True)])
+    return torch.stack(
+        [
+            image[:, r : r + height, c : c + width]
+            for image, (r, c) in zip(padded, offsets, strict=True)
+        ]
+    )
 
 
 def flip(images, flipped):

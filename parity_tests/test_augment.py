@@ -19,8 +19,12 @@ def torch_images(images):
 
 
 def test_crop_at_every_offset():
-    expected = reference.crop(torch_images(IMAGES), OFFSETS.tolist(), 4).numpy().transpose(0, 2, 3, 1)
-    np.testing.assert_array_equal(jax.jit(augment.crop, static_argnums=2)(IMAGES, OFFSETS, 4), expected)
+    expected = (
+        reference.crop(torch_images(IMAGES), OFFSETS.tolist(), 4).numpy().transpose(0, 2, 3, 1)
+    )
+    np.testing.assert_array_equal(
+        jax.jit(augment.crop, static_argnums=2)(IMAGES, OFFSETS, 4), expected
+    )
 
 
 def test_flip():
@@ -34,15 +38,24 @@ def test_random_crop_flip_is_crop_and_flip_at_its_draws(seed):
     crop_key, flip_key = jax.random.split(key)
     offsets = np.asarray(jax.random.randint(crop_key, (81, 2), 0, 9))
     flipped = np.asarray(jax.random.bernoulli(flip_key, 0.5, (81,)))
-    expected = reference.flip(reference.crop(torch_images(IMAGES), offsets.tolist(), 4), flipped).numpy().transpose(0, 2, 3, 1)
+    expected = (
+        reference.flip(reference.crop(torch_images(IMAGES), offsets.tolist(), 4), flipped)
+        .numpy()
+        .transpose(0, 2, 3, 1)
+    )
     np.testing.assert_array_equal(augment.random_crop_flip(key, jnp.asarray(IMAGES)), expected)
 
 
 def test_normalize_equals_torch():
     mean, std = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
     x = torch_images(IMAGES).double() / 255
-    expected = (x - torch.tensor(mean).double().view(1, 3, 1, 1)) / torch.tensor(std).double().view(1, 3, 1, 1)
+    expected = (x - torch.tensor(mean).double().view(1, 3, 1, 1)) / torch.tensor(std).double().view(
+        1, 3, 1, 1
+    )
     # The reference's constants pass through float32 tensors, 6e-8 each.
     np.testing.assert_allclose(
-        augment.normalize(jnp.asarray(IMAGES), mean, std), expected.numpy().transpose(0, 2, 3, 1), rtol=1e-6, atol=1e-6
+        augment.normalize(jnp.asarray(IMAGES), mean, std),
+        expected.numpy().transpose(0, 2, 3, 1),
+        rtol=1e-6,
+        atol=1e-6,
     )

@@ -21,11 +21,18 @@ def test_hvp_of_resnet32_in_evaluation_mode():
     variables = models.from_torch("resnet32", network.state_dict())
     generator = np.random.default_rng(1)
     named = dict(network.named_parameters())
-    direction = {name: generator.normal(size=tuple(parameter.shape)) for name, parameter in named.items()}
+    direction = {
+        name: generator.normal(size=tuple(parameter.shape)) for name, parameter in named.items()
+    }
 
-    loss = torch.nn.functional.cross_entropy(network(torch.tensor(x.transpose(0, 3, 1, 2))), torch.tensor(labels))
+    loss = torch.nn.functional.cross_entropy(
+        network(torch.tensor(x.transpose(0, 3, 1, 2))), torch.tensor(labels)
+    )
     grads = torch.autograd.grad(loss, list(named.values()), create_graph=True)
-    dot = sum((grad * torch.tensor(direction[name])).sum() for name, grad in zip(named, grads, strict=True))
+    dot = sum(
+        (grad * torch.tensor(direction[name])).sum()
+        for name, grad in zip(named, grads, strict=True)
+    )
     theirs = dict(zip(named, torch.autograd.grad(dot, list(named.values())), strict=True))
 
     buffers = {name: value.numpy() for name, value in network.named_buffers()}
@@ -33,9 +40,13 @@ def test_hvp_of_resnet32_in_evaluation_mode():
     model = models.create("resnet32", 10, param_dtype=jnp.float64)
 
     def loss_fn(params):
-        return losses.cross_entropy(model.apply({**variables, "params": params}, jnp.asarray(x)), labels).mean()
+        return losses.cross_entropy(
+            model.apply({**variables, "params": params}, jnp.asarray(x)), labels
+        ).mean()
 
-    product = jax.jit(lambda params, vector: hessian.hvp(loss_fn, params, vector))(variables["params"], vector)
+    product = jax.jit(lambda params, vector: hessian.hvp(loss_fn, params, vector))(
+        variables["params"], vector
+    )
     ours = models.to_torch("resnet32", {"params": product, "batch_stats": variables["batch_stats"]})
     for name, expected in theirs.items():
         expected = expected.numpy()

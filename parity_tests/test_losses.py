@@ -1,4 +1,6 @@
-"""Each loss against PyTorch: value and gradient, relative error under 1e-12 in float64 and 1e-5 in float32."""
+"""Each loss against PyTorch: value and gradient, relative error under 1e-12 in float64 and 1e-5 in
+float32.
+"""
 
 import inspect
 
@@ -11,7 +13,12 @@ import torch
 from ltjax import losses
 from parity_tests import reference
 
-COUNTS = {2: [700, 30], 4: [500, 120, 30, 7], 10: [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50], 100: list(range(500, 100, -4))}
+COUNTS = {
+    2: [700, 30],
+    4: [500, 120, 30, 7],
+    10: [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50],
+    100: list(range(500, 100, -4)),
+}
 NAMES = sorted(losses.LOSSES)
 
 
@@ -25,7 +32,11 @@ def cases():
     yield "absent class", generator.normal(0, 3, (32, 4)), generator.choice([0, 1, 3], 32)
     yield "equal logits", np.zeros((8, 4)), np.arange(8) % 4
     huge = generator.normal(0, 1, (64, 4))
-    yield "huge logits", 1e4 * np.sign(huge) * (np.abs(huge) > 0.3) + huge, generator.integers(0, 4, 64)
+    yield (
+        "huge logits",
+        1e4 * np.sign(huge) * (np.abs(huge) > 0.3) + huge,
+        generator.integers(0, 4, 64),
+    )
 
 
 CASES = {name: (logits, labels) for name, logits, labels in cases()}
@@ -33,7 +44,11 @@ CASES = {name: (logits, labels) for name, logits, labels in cases()}
 
 def both(name, logits, labels, dtype):
     """(value, gradient of the sum) of ltjax and of the reference, in float64 arrays."""
-    options = {"class_counts": COUNTS[logits.shape[1]]} if "class_counts" in inspect.signature(losses.LOSSES[name]).parameters else {}
+    options = (
+        {"class_counts": COUNTS[logits.shape[1]]}
+        if "class_counts" in inspect.signature(losses.LOSSES[name]).parameters
+        else {}
+    )
     logits = logits.astype(dtype)
 
     def ours(z):
@@ -49,7 +64,9 @@ def both(name, logits, labels, dtype):
 
 
 def assert_close(ours, theirs, tolerance):
-    """Relative error of the whole array; an entry that underflows beside large ones has no accuracy of its own to ask for."""
+    """Relative error of the whole array; an entry that underflows beside large ones has no accuracy
+    of its own to ask for.
+    """
     norm = np.linalg.norm(theirs)
     if norm == 0:
         np.testing.assert_array_equal(ours, theirs)
@@ -76,7 +93,9 @@ def test_value_and_gradient(name, case, dtype, tolerance):
 def test_label_smoothing(smoothing):
     logits, labels = CASES["random"]
     ours = losses.cross_entropy(logits, labels, label_smoothing=smoothing)
-    theirs = reference.cross_entropy(torch.tensor(logits), torch.tensor(labels), label_smoothing=smoothing)
+    theirs = reference.cross_entropy(
+        torch.tensor(logits), torch.tensor(labels), label_smoothing=smoothing
+    )
     np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-12)
 
 
@@ -84,21 +103,29 @@ def test_label_smoothing(smoothing):
 def test_focal_with_other_gammas(gamma):
     logits, labels = CASES["random"]
     theirs = reference.focal(torch.tensor(logits), torch.tensor(labels), gamma=gamma)
-    np.testing.assert_allclose(losses.focal(logits, labels, gamma=gamma), theirs.numpy(), rtol=1e-12)
+    np.testing.assert_allclose(
+        losses.focal(logits, labels, gamma=gamma), theirs.numpy(), rtol=1e-12
+    )
 
 
 def test_soft_labels_equal_torchs_cross_entropy_with_probabilities():
     logits, _ = CASES["random"]
     probabilities = np.random.default_rng(1).dirichlet(np.ones(10), 64)
-    theirs = torch.nn.functional.cross_entropy(torch.tensor(logits), torch.tensor(probabilities), reduction="none")
-    np.testing.assert_allclose(losses.cross_entropy(logits, probabilities), theirs.numpy(), rtol=1e-12)
+    theirs = torch.nn.functional.cross_entropy(
+        torch.tensor(logits), torch.tensor(probabilities), reduction="none"
+    )
+    np.testing.assert_allclose(
+        losses.cross_entropy(logits, probabilities), theirs.numpy(), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("case", ["random", "absent class", "two classes", "batch of one"])
 def test_weighted_mean_equals_torchs_weighted_cross_entropy(case):
     logits, labels = CASES[case]
     weights = reference.effective_number(COUNTS[logits.shape[1]])
-    theirs = torch.nn.functional.cross_entropy(torch.tensor(logits), torch.tensor(labels), weight=torch.tensor(weights))
+    theirs = torch.nn.functional.cross_entropy(
+        torch.tensor(logits), torch.tensor(labels), weight=torch.tensor(weights)
+    )
     ours = losses.weighted_mean(losses.cross_entropy(logits, labels), labels, weights)
     np.testing.assert_allclose(ours, theirs.item(), rtol=1e-12)
 
@@ -107,6 +134,8 @@ def test_mixup_loss_equals_cross_entropy_of_mixed_targets():
     logits, a = CASES["random"]
     b, lam = np.roll(a, 1), 0.3
     mixed = lam * np.eye(10)[a] + (1 - lam) * np.eye(10)[b]
-    theirs = torch.nn.functional.cross_entropy(torch.tensor(logits), torch.tensor(mixed), reduction="none")
+    theirs = torch.nn.functional.cross_entropy(
+        torch.tensor(logits), torch.tensor(mixed), reduction="none"
+    )
     ours = losses.mixup(losses.cross_entropy(logits, a), losses.cross_entropy(logits, b), lam)
     np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-12)

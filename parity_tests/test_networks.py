@@ -1,4 +1,6 @@
-"""ResNet-18, ResLT and EfficientNet against PyTorch in float64: logits in both modes, every gradient, every BatchNorm statistic."""
+"""ResNet-18, ResLT and EfficientNet against PyTorch in float64: logits in both modes, every
+gradient, every BatchNorm statistic.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +43,9 @@ def settled(network, seed=0):
 
 
 def compare(name, network, model, x, theirs_loss, ours_loss, tolerance=1e-9, **options):
-    """Evaluation logits, training loss, gradients and statistics of the two; `options` go to the Flax module's call."""
+    """Evaluation logits, training loss, gradients and statistics of the two; `options` go to the
+    Flax module's call.
+    """
     variables = models.from_torch(name, network.state_dict())
     with torch.no_grad():
         expected = network.eval()(nchw(x))
@@ -63,10 +67,13 @@ def compare(name, network, model, x, theirs_loss, ours_loss, tolerance=1e-9, **o
 
     (ours, stats), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
     assert relative(ours, value.item()) < 1e-11
-    after = models.to_torch(name, {"params": grads, "batch_stats": stats}, naming(name, network.state_dict()))
+    after = models.to_torch(
+        name, {"params": grads, "batch_stats": stats}, naming(name, network.state_dict())
+    )
     named = {key: parameter.grad.numpy() for key, parameter in network.named_parameters()}
     assert len(named) == len(jax.tree.leaves(grads))
-    # A bias that a batch norm takes away again has a gradient of rounding alone: compared with the size of all gradients.
+    # A bias that a batch norm takes away again has a gradient of rounding alone: compared with the
+    # size of all gradients.
     least = 1e-6 * np.sqrt(sum(np.sum(np.square(grad)) for grad in named.values()))
     for key, grad in named.items():
         # Batch statistics of few images amplify rounding; a difference of formulas is 1e-3 and up.
@@ -88,7 +95,12 @@ def test_resnet18(normalized):
     torch.manual_seed(0)
     network = settled(reference.ResNet18(normalized=normalized))
     assert normalized or sum(parameter.numel() for parameter in network.parameters()) == 11_173_962
-    model = models.create("resnet18_cifar", 10, classifier="normalized" if normalized else "linear", param_dtype=jnp.float64)
+    model = models.create(
+        "resnet18_cifar",
+        10,
+        classifier="normalized" if normalized else "linear",
+        param_dtype=jnp.float64,
+    )
     compare("resnet18_cifar", network, model, images(16), *cross_entropy_pair())
 
 
@@ -97,7 +109,9 @@ def test_reslt_network_and_loss(grouped):
     torch.manual_seed(0)
     network = settled(reference.ResLT(5, 10, grouped=grouped))
     assert grouped or sum(parameter.numel() for parameter in network.parameters()) == 464_538
-    model = models.create("reslt_resnet32", 10, head="grouped" if grouped else "batch_norm", param_dtype=jnp.float64)
+    model = models.create(
+        "reslt_resnet32", 10, head="grouped" if grouped else "batch_norm", param_dtype=jnp.float64
+    )
     compare(
         "reslt_resnet32",
         network,
@@ -110,23 +124,31 @@ def test_reslt_network_and_loss(grouped):
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.72, 0.95, 1.0])
-@pytest.mark.parametrize("labels", [LABELS, np.zeros(6, int), np.full(6, 9)], ids=["mixed", "head only", "tail only"])
+@pytest.mark.parametrize(
+    "labels", [LABELS, np.zeros(6, int), np.full(6, 9)], ids=["mixed", "head only", "tail only"]
+)
 def test_reslt_loss_value_and_gradient(beta, labels):
     logits = np.random.default_rng(1).normal(size=(3, 6, 10))
     z = torch.tensor(logits, requires_grad=True)
     theirs = reference.reslt(tuple(z), torch.tensor(labels), starts=STARTS, beta=beta)
     theirs.backward()
-    value, grad = jax.value_and_grad(lambda x: losses.reslt(x, labels, branch_masks=MASKS, beta=beta))(jnp.asarray(logits))
+    value, grad = jax.value_and_grad(
+        lambda x: losses.reslt(x, labels, branch_masks=MASKS, beta=beta)
+    )(jnp.asarray(logits))
     np.testing.assert_allclose(value, theirs.item(), rtol=1e-12)
     np.testing.assert_allclose(grad, z.grad.numpy(), rtol=1e-10, atol=1e-15)
 
 
 def published_efficientnet():
-    return pretrained.efficientnet_pytorch(size=32, drop_connect_rate=0.0, dropout_rate=0.0, num_classes=10)
+    return pretrained.efficientnet_pytorch(
+        size=32, drop_connect_rate=0.0, dropout_rate=0.0, num_classes=10
+    )
 
 
 def torchvision_efficientnet():
-    return pretrained.import_torchvision().models.efficientnet_b0(num_classes=10, stochastic_depth_prob=0.0, dropout=0.0)
+    return pretrained.import_torchvision().models.efficientnet_b0(
+        num_classes=10, stochastic_depth_prob=0.0, dropout=0.0
+    )
 
 
 @pytest.mark.parametrize(
@@ -147,19 +169,42 @@ def test_lite0_with_its_real_weights():
     network._dropout.p = 0.0
     network._global_params = network._global_params._replace(drop_connect_rate=0.0)
     network = network.double()
-    model = models.create("efficientnet_lite0", 1000, param_dtype=jnp.float64, stochastic_depth=0.0, dropout=0.0)
-    # Trained weights with squared channel scales up to 1e4: rounding shows four digits earlier than with fresh ones.
+    model = models.create(
+        "efficientnet_lite0", 1000, param_dtype=jnp.float64, stochastic_depth=0.0, dropout=0.0
+    )
+    # Trained weights with squared channel scales up to 1e4: rounding shows four digits earlier than
+    # with fresh ones.
     compare("efficientnet_lite0", network, model, images(32), *cross_entropy_pair(), tolerance=1e-7)
 
 
 @pytest.mark.parametrize(
     ("name", "make", "options"),
     [
-        ("efficientnet_b0", lambda: pretrained.import_timm().create_model("efficientnet_b0"), {"numerics": "torch"}),
-        ("efficientnet_b0", lambda: pretrained.import_timm().create_model("tf_efficientnet_b0"), {}),
-        ("efficientnet_lite0", lambda: pretrained.import_timm().create_model("tf_efficientnet_lite0"), {}),
-        ("efficientnet_b3", lambda: pretrained.import_torchvision().models.efficientnet_b3(), {"numerics": "torch"}),
-        ("efficientnet_b1", lambda: pretrained.efficientnet_pytorch("efficientnet-b1", size=32), {}),
+        (
+            "efficientnet_b0",
+            lambda: pretrained.import_timm().create_model("efficientnet_b0"),
+            {"numerics": "torch"},
+        ),
+        (
+            "efficientnet_b0",
+            lambda: pretrained.import_timm().create_model("tf_efficientnet_b0"),
+            {},
+        ),
+        (
+            "efficientnet_lite0",
+            lambda: pretrained.import_timm().create_model("tf_efficientnet_lite0"),
+            {},
+        ),
+        (
+            "efficientnet_b3",
+            lambda: pretrained.import_torchvision().models.efficientnet_b3(),
+            {"numerics": "torch"},
+        ),
+        (
+            "efficientnet_b1",
+            lambda: pretrained.efficientnet_pytorch("efficientnet-b1", size=32),
+            {},
+        ),
     ],
     ids=["timm", "timm tf", "timm lite0", "torchvision b3", "efficientnet-pytorch b1"],
 )
@@ -182,9 +227,13 @@ def test_parameter_counts_of_all_efficientnets():
     torchvision = pretrained.import_torchvision()
     for name in [key for key in models.MODELS if key.startswith("efficientnet_b")]:
         with torch.device("meta"):
-            expected = sum(parameter.numel() for parameter in getattr(torchvision.models, name)().parameters())
+            expected = sum(
+                parameter.numel() for parameter in getattr(torchvision.models, name)().parameters()
+            )
         model = models.create(name, 1000)
-        shapes = jax.eval_shape(lambda model=model: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3))))["params"]
+        shapes = jax.eval_shape(
+            lambda model=model: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+        )["params"]
         assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == expected, name
     assert expected == 66_347_960  # B7, the last
 
@@ -194,11 +243,19 @@ def test_stochastic_depth_drops_whole_examples_and_keeps_their_mean():
     from ltjax.models.efficientnet import Block, MBConv
 
     block = Block(1, 1, 1, 3, 1, 4, 4)
-    module = MBConv(block, 0.3, lambda x: x, False, True, {"epsilon": 1e-3, "momentum": 0.01}, None, jnp.float64)
+    module = MBConv(
+        block, 0.3, lambda x: x, False, True, {"epsilon": 1e-3, "momentum": 0.01}, None, jnp.float64
+    )
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2000, 2, 2, 4)))
-    variables = module.init({"params": jax.random.key(0), "dropout": jax.random.key(1)}, x, train=False)
-    out, _ = module.apply(variables, x, train=True, rngs={"dropout": jax.random.key(2)}, mutable=["batch_stats"])
-    plain = MBConv(block, 0.0, lambda x: x, False, True, {"epsilon": 1e-3, "momentum": 0.01}, None, jnp.float64)
+    variables = module.init(
+        {"params": jax.random.key(0), "dropout": jax.random.key(1)}, x, train=False
+    )
+    out, _ = module.apply(
+        variables, x, train=True, rngs={"dropout": jax.random.key(2)}, mutable=["batch_stats"]
+    )
+    plain = MBConv(
+        block, 0.0, lambda x: x, False, True, {"epsilon": 1e-3, "momentum": 0.01}, None, jnp.float64
+    )
     full, _ = plain.apply(variables, x, train=True, mutable=["batch_stats"])
     residual, whole = np.asarray(out - x), np.asarray(full - x)
     dropped = ~residual.any(axis=(1, 2, 3))
@@ -210,20 +267,29 @@ def test_rotation_targets_are_torchs_turns():
     x = images(8)
     turned = np.asarray(augment.rotations(jnp.asarray(x)))
     for k in range(4):
-        np.testing.assert_array_equal(turned[:, k].transpose(0, 3, 1, 2), torch.rot90(nchw(x), k, dims=(2, 3)).numpy())
+        np.testing.assert_array_equal(
+            turned[:, k].transpose(0, 3, 1, 2), torch.rot90(nchw(x), k, dims=(2, 3)).numpy()
+        )
 
 
 def test_mixup_loss_is_the_authors():
-    """lam * criterion(pred, y_a) + (1 - lam) * criterion(pred, y_b) with smoothed labels, through the trainer's own loss."""
+    """lam * criterion(pred, y_a) + (1 - lam) * criterion(pred, y_b) with smoothed labels, through
+    the trainer's own loss.
+    """
     logits, lam = np.random.default_rng(2).normal(size=(6, 10)), 0.3
     partner = np.array([3, 4, 5, 0, 1, 2])
     z = torch.tensor(logits, requires_grad=True)
     criterion = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
-    theirs = lam * criterion(z, torch.tensor(LABELS)) + (1 - lam) * criterion(z, torch.tensor(LABELS[partner]))
+    theirs = lam * criterion(z, torch.tensor(LABELS)) + (1 - lam) * criterion(
+        z, torch.tensor(LABELS[partner])
+    )
     theirs.backward()
 
     def ours(z):
-        a, b = (losses.weighted_mean(losses.cross_entropy(z, y, label_smoothing=0.1), y, np.ones(10)) for y in (LABELS, LABELS[partner]))
+        a, b = (
+            losses.weighted_mean(losses.cross_entropy(z, y, label_smoothing=0.1), y, np.ones(10))
+            for y in (LABELS, LABELS[partner])
+        )
         return losses.mixup(a, b, lam)
 
     value, grad = jax.value_and_grad(ours)(jnp.asarray(logits))
@@ -234,13 +300,21 @@ def test_mixup_loss_is_the_authors():
 @pytest.mark.parametrize("resolution", [64, 45])
 def test_resize_is_torchs_bilinear(resolution):
     x = images(32, 2)
-    expected = torch.nn.functional.interpolate(nchw(x), size=resolution, mode="bilinear", align_corners=False).numpy()
-    np.testing.assert_allclose(np.asarray(augment.resize(jnp.asarray(x), resolution)).transpose(0, 3, 1, 2), expected, atol=1e-12)
+    expected = torch.nn.functional.interpolate(
+        nchw(x), size=resolution, mode="bilinear", align_corners=False
+    ).numpy()
+    np.testing.assert_allclose(
+        np.asarray(augment.resize(jnp.asarray(x), resolution)).transpose(0, 3, 1, 2),
+        expected,
+        atol=1e-12,
+    )
 
 
 @pytest.mark.parametrize("name", ["cifar10", "imagenet"])
 def test_autoaugment_tables_are_torchvisions(name):
-    """Sub-policies, probabilities, and each operation's magnitude, read from torchvision's own tables."""
+    """Sub-policies, probabilities, and each operation's magnitude, read from torchvision's own
+    tables.
+    """
     torchvision = pretrained.import_torchvision()
     transforms = torchvision.transforms
     theirs = transforms.AutoAugment(transforms.AutoAugmentPolicy(name))
@@ -258,10 +332,14 @@ def test_autoaugment_tables_are_torchvisions(name):
                 share = magnitude / 9
                 expected = operations.fixed_point(policies._matrix(operation, share, 32, 32))
                 np.testing.assert_array_equal(policy.coefficients[row, slot, 0], expected)
-                limit = {"Rotate": 30.0, "ShearX": 0.3, "ShearY": 0.3}.get(operation, 150 / 331 * 32)
+                limit = {"Rotate": 30.0, "ShearX": 0.3, "ShearY": 0.3}.get(
+                    operation, 150 / 331 * 32
+                )
                 np.testing.assert_allclose(value, share * limit, rtol=1e-5)
             elif signed:
-                np.testing.assert_allclose(policy.value[row, slot], [1 + value, 1 - value], rtol=1e-6)
+                np.testing.assert_allclose(
+                    policy.value[row, slot], [1 + value, 1 - value], rtol=1e-6
+                )
             elif kind in ("solarize", "posterize"):
                 np.testing.assert_allclose(policy.value[row, slot], value, rtol=1e-6)
             assert kind.replace("_", "") == operation.lower() or kind == "affine"

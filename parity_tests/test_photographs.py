@@ -24,7 +24,9 @@ def torchvision():
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnext50"])
 def test_networks_for_photographs_are_torchvisions(torchvision, name):
-    """Logits, training-mode logits and the statistics after them, with torch's own random weights and other statistics."""
+    """Logits, training-mode logits and the statistics after them, with torch's own random weights
+    and other statistics.
+    """
     torch.manual_seed(0)
     network = torchvision.models.get_model(TORCHVISION.get(name, name), num_classes=7).double()
     with torch.no_grad():
@@ -40,23 +42,38 @@ def test_networks_for_photographs_are_torchvisions(torchvision, name):
     with torch.no_grad():
         expected = network.eval()(batch).numpy()
         trained = network.train()(batch).numpy()
-    np.testing.assert_allclose(jax.jit(model.apply)(variables, images), expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
-    logits, updated = jax.jit(lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"]))(variables, images)
-    # 53 BatchNorms in a row over 2 images; the last map has 8 values a channel, so rounding is magnified.
+    np.testing.assert_allclose(
+        jax.jit(model.apply)(variables, images),
+        expected,
+        rtol=1e-9,
+        atol=1e-9 * np.abs(expected).max(),
+    )
+    logits, updated = jax.jit(lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"]))(
+        variables, images
+    )
+    # 53 BatchNorms in a row over 2 images; the last map has 8 values a channel, so rounding is
+    # magnified.
     np.testing.assert_allclose(logits, trained, rtol=1e-6, atol=1e-7 * np.abs(trained).max())
     written = models.to_torch(name, {**variables, **updated})
     for key, value in network.state_dict().items():
         if not key.endswith("num_batches_tracked"):
-            np.testing.assert_allclose(written[key], value.numpy(), rtol=1e-6, atol=1e-8, err_msg=key)
+            np.testing.assert_allclose(
+                written[key], value.numpy(), rtol=1e-6, atol=1e-8, err_msg=key
+            )
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50", "resnext101"])
+@pytest.mark.parametrize(
+    "name",
+    ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50", "resnext101"],
+)
 def test_every_network_has_torchvisions_parameters(torchvision, name):
     with torch.device("meta"):
         network = torchvision.models.get_model(TORCHVISION.get(name, name))
     model = models.create(name, 1000)
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3))))
-    assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == sum(p.numel() for p in network.parameters())
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == sum(
+        p.numel() for p in network.parameters()
+    )
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
     theirs = {key for key in network.state_dict() if not key.endswith("num_batches_tracked")}
     assert set(models.to_torch(name, zeros)) == theirs
@@ -74,12 +91,20 @@ def test_weights_start_as_torchvisions(torchvision):
 
 
 def test_zero_init_starts_each_block_as_its_shortcut(torchvision):
-    variables = jax.jit(models.create("resnet18", 10, zero_init=True).init)(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    variables = jax.jit(models.create("resnet18", 10, zero_init=True).init)(
+        jax.random.key(0), jnp.zeros((1, 64, 64, 3))
+    )
     network = torchvision.models.resnet18(num_classes=10, zero_init_residual=True)
     ours = models.to_torch("resnet18", variables)
-    zeros = {key for key, value in network.state_dict().items() if key.endswith("weight") and not value.any()}
+    zeros = {
+        key
+        for key, value in network.state_dict().items()
+        if key.endswith("weight") and not value.any()
+    }
     assert len(zeros) == 8
-    assert {key for key, value in ours.items() if key.endswith("weight") and not value.any()} == zeros
+    assert {
+        key for key, value in ours.items() if key.endswith("weight") and not value.any()
+    } == zeros
 
 
 @pytest.mark.parametrize("order", range(6))
@@ -110,12 +135,16 @@ def test_evaluations_pixels_are_torchvisions(torchvision, size, quality):
         file = io.BytesIO()
         Image.fromarray(photo[: size[0], : size[1]]).save(file, "JPEG", quality=quality)
         image = Image.open(io.BytesIO(file.getvalue())).convert("RGB")
-        expected = np.asarray(transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224)])(image))
+        expected = np.asarray(
+            transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224)])(image)
+        )
         np.testing.assert_array_equal(decode.center_crop(file.getvalue(), 224, 256), expected)
 
 
 def test_random_crops_are_torchvisions_up_to_the_filter(torchvision):
-    """The same box by both: Pillow's antialiased bilinear filter on the full image, ours on a JPEG that may be decoded smaller."""
+    """The same box by both: Pillow's antialiased bilinear filter on the full image, ours on a JPEG
+    that may be decoded smaller.
+    """
     pytest.importorskip("cv2")
     from ltjax.data import decode
 
@@ -126,10 +155,14 @@ def test_random_crops_are_torchvisions_up_to_the_filter(torchvision):
         image = Image.open(io.BytesIO(file.getvalue())).convert("RGB")
         for seed in range(20):
             left, top, across, down = decode.crop_box(*image.size, np.random.default_rng(seed))
-            expected = torchvision.transforms.functional.resized_crop(image, top, left, down, across, [96, 96])
+            expected = torchvision.transforms.functional.resized_crop(
+                image, top, left, down, across, [96, 96]
+            )
             found = decode.random_resized_crop(file.getvalue(), np.random.default_rng(seed), 96)
             differences.append(np.abs(found.astype(float) - np.asarray(expected, float)).mean())
-    assert np.mean(differences) < 6.0  # grey levels of 255; a crop one pixel aside differs by more on these photographs
+    assert (
+        np.mean(differences) < 6.0
+    )  # grey levels of 255; a crop one pixel aside differs by more on these photographs
     assert max(differences) < 14.0
 
 
@@ -141,7 +174,9 @@ def test_crop_boxes_are_distributed_as_torchvisions(torchvision):
     torch.manual_seed(0)
     image = torch.zeros(3, 300, 500)
     draw = torchvision.transforms.RandomResizedCrop.get_params
-    theirs = np.array([draw(image, [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(3000)])[:, [1, 0, 3, 2]]
+    theirs = np.array([draw(image, [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(3000)])[
+        :, [1, 0, 3, 2]
+    ]
     ours = np.array([decode.crop_box(500, 300, generator) for _ in range(3000)])
     error = theirs.std(0) * np.sqrt(2 / 3000)
     assert np.all(np.abs(ours.mean(0) - theirs.mean(0)) < 5 * error)
@@ -156,7 +191,12 @@ def test_extreme_shapes_fall_back_to_torchvisions_middle(torchvision, size):
     draw = torchvision.transforms.RandomResizedCrop.get_params
     if max(size) > 100:  # no box ever fits: both take the middle
         top, left, down, across = draw(torch.zeros(3, height, width), [0.9, 1.0], [3 / 4, 4 / 3])
-        assert decode.crop_box(width, height, np.random.default_rng(0), (0.9, 1.0)) == (left, top, across, down)
+        assert decode.crop_box(width, height, np.random.default_rng(0), (0.9, 1.0)) == (
+            left,
+            top,
+            across,
+            down,
+        )
     for seed in range(50):
         left, top, across, down = decode.crop_box(width, height, np.random.default_rng(seed))
         assert 0 <= left <= left + across <= width

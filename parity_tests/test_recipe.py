@@ -1,4 +1,6 @@
-"""The whole: 20 steps of LDAM+DRW+SAM on ResNet-32 in float64, from the same weights on the same augmented batches."""
+"""The whole: 20 steps of LDAM+DRW+SAM on ResNet-32 in float64, from the same weights on the same
+augmented batches.
+"""
 
 from functools import partial
 
@@ -9,8 +11,9 @@ import pytest
 import torch
 
 from ltjax import augment, losses, models, optim
-from ltjax.training.state import create_state
-from ltjax.training.step import Recipe, Settings, update
+from ltjax.experiment.recipe import Recipe, Settings
+from ltjax.experiment.state import create_state
+from ltjax.training.step import update
 from parity_tests import reference
 
 COUNTS = [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
@@ -57,14 +60,20 @@ def test_twenty_steps_end_in_the_same_parameters(both_update, adaptive):
     trained = []
     for step, (images, labels) in enumerate(batches()):
         weights = drw if step >= 12 else np.ones(10)
-        settings = Settings(learning_rate=jnp.asarray(rate(step)), rho=jnp.asarray(0.8), class_weights=jnp.asarray(weights))
+        settings = Settings(
+            learning_rate=jnp.asarray(rate(step)),
+            rho=jnp.asarray(0.8),
+            class_weights=jnp.asarray(weights),
+        )
         state = step_fn(state, jnp.asarray(images), jnp.asarray(labels), settings)
         sgd.param_groups[0]["lr"] = rate(step)
         x, y = torch.tensor(images.transpose(0, 3, 1, 2)), torch.tensor(labels)
         for phase in (sam.ascend, sam.descend):
             if phase == sam.descend and not both_update:
                 kept = {name: buffer.clone() for name, buffer in network.named_buffers()}
-            loss = reference.weighted_mean(reference.ldam(network(x), y, class_counts=COUNTS), y, torch.tensor(weights))
+            loss = reference.weighted_mean(
+                reference.ldam(network(x), y, class_counts=COUNTS), y, torch.tensor(weights)
+            )
             loss.backward()
             phase()
         if not both_update:

@@ -1,4 +1,6 @@
-"""ResNet for CIFAR against PyTorch in float64: outputs in both modes, every gradient, BatchNorm statistics, weights both ways."""
+"""ResNet for CIFAR against PyTorch in float64: outputs in both modes, every gradient, BatchNorm
+statistics, weights both ways.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +38,9 @@ def nchw(x):
 
 
 def relative(ours, theirs):
-    return np.linalg.norm(np.asarray(ours) - np.asarray(theirs)) / max(np.linalg.norm(theirs), 1e-300)
+    return np.linalg.norm(np.asarray(ours) - np.asarray(theirs)) / max(
+        np.linalg.norm(theirs), 1e-300
+    )
 
 
 @pytest.mark.parametrize("normalized", [False, True])
@@ -55,20 +59,32 @@ def test_training_mode_every_gradient_and_statistic(normalized):
     x, labels = images(), np.array([0, 3, 9, 9, 1, 5])
     logits = network.train()(nchw(x))
     weights = torch.tensor(reference.effective_number(COUNTS))
-    loss = reference.weighted_mean(reference.ldam(logits, torch.tensor(labels), class_counts=COUNTS), torch.tensor(labels), weights)
+    loss = reference.weighted_mean(
+        reference.ldam(logits, torch.tensor(labels), class_counts=COUNTS),
+        torch.tensor(labels),
+        weights,
+    )
     loss.backward()
     model = models.create("resnet32", 10, classifier="normalized" if normalized else "linear")
 
     def ours(params):
-        out, updated = model.apply({**variables, "params": params}, jnp.asarray(x), train=True, mutable=["batch_stats"])
+        out, updated = model.apply(
+            {**variables, "params": params}, jnp.asarray(x), train=True, mutable=["batch_stats"]
+        )
         per_example = losses.ldam(out, labels, class_counts=COUNTS)
-        return losses.weighted_mean(per_example, labels, weights.numpy()), (out, updated["batch_stats"])
+        return losses.weighted_mean(per_example, labels, weights.numpy()), (
+            out,
+            updated["batch_stats"],
+        )
 
-    (value, (out, stats)), grads = jax.jit(jax.value_and_grad(ours, has_aux=True))(variables["params"])
+    (value, (out, stats)), grads = jax.jit(jax.value_and_grad(ours, has_aux=True))(
+        variables["params"]
+    )
     assert relative(out, logits.detach().numpy()) < 1e-10
     assert relative(value, loss.item()) < 1e-10
     after = models.to_torch("resnet32", {"params": grads, "batch_stats": stats})
-    # 31 BatchNorms in training mode amplify rounding; 1e-9 is far from any difference of formulas (1e-3 and up).
+    # 31 BatchNorms in training mode amplify rounding; 1e-9 is far from any difference of formulas
+    # (1e-3 and up).
     named = dict(network.named_parameters())
     assert len(named) == len(jax.tree.leaves(grads))
     for name, parameter in named.items():
@@ -81,7 +97,9 @@ def test_training_mode_every_gradient_and_statistic(normalized):
 @pytest.mark.parametrize("normalized", [False, True])
 @pytest.mark.parametrize("name", BLOCKS)
 def test_weights_survive_the_way_there_and_back(name, normalized):
-    network, variables = pair(name, normalized, num_classes=64)  # 64 classes: the classifier is square, its orientation matters
+    network, variables = pair(
+        name, normalized, num_classes=64
+    )  # 64 classes: the classifier is square, its orientation matters
     back = models.to_torch(name, variables)
     for key, value in network.state_dict().items():
         if not key.endswith("num_batches_tracked"):
@@ -103,8 +121,12 @@ def test_batch_norm_layer(size):
         ours, updated = layer.apply(variables, jnp.asarray(x), train=True, mutable=["batch_stats"])
         variables = {**variables, **updated}
         assert relative(ours, expected) < 1e-12
-    np.testing.assert_allclose(variables["batch_stats"]["mean"], theirs.running_mean.numpy(), rtol=1e-12)
-    np.testing.assert_allclose(variables["batch_stats"]["var"], theirs.running_var.numpy(), rtol=1e-12)
+    np.testing.assert_allclose(
+        variables["batch_stats"]["mean"], theirs.running_mean.numpy(), rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        variables["batch_stats"]["var"], theirs.running_var.numpy(), rtol=1e-12
+    )
     expected = theirs.eval()(nchw(x)).detach().numpy().transpose(0, 2, 3, 1)
     assert relative(layer.apply(variables, jnp.asarray(x), train=False), expected) < 1e-12
 
@@ -119,9 +141,15 @@ def test_normalized_linear_layer_also_at_zero_features():
     layer = NormalizedLinear(4, param_dtype=jnp.float64)
 
     def loss(x, kernel):
-        return jnp.sum(jnp.square(layer.apply({"params": {"kernel": kernel}}, x))[jnp.array([0, 1, 3, 4])])
+        return jnp.sum(
+            jnp.square(layer.apply({"params": {"kernel": kernel}}, x))[jnp.array([0, 1, 3, 4])]
+        )
 
     grad_x, grad_kernel = jax.grad(loss, argnums=(0, 1))(jnp.asarray(x), kernel)
-    np.testing.assert_allclose(layer.apply({"params": {"kernel": kernel}}, jnp.asarray(x)), theirs(z).detach().numpy(), atol=1e-14)
+    np.testing.assert_allclose(
+        layer.apply({"params": {"kernel": kernel}}, jnp.asarray(x)),
+        theirs(z).detach().numpy(),
+        atol=1e-14,
+    )
     np.testing.assert_allclose(grad_x, z.grad.numpy(), rtol=1e-10, atol=1e-13)
     np.testing.assert_allclose(grad_kernel, theirs.weight.grad.numpy(), rtol=1e-10, atol=1e-13)

@@ -12,7 +12,11 @@ from parity_tests import reference
 
 GENERATOR = np.random.default_rng(0)
 X, Y = GENERATOR.normal(size=(32, 6)), GENERATOR.normal(size=(32, 3))
-START = {"w1": GENERATOR.normal(size=(6, 5)), "b1": np.zeros(5), "w2": GENERATOR.normal(size=(5, 3))}
+START = {
+    "w1": GENERATOR.normal(size=(6, 5)),
+    "b1": np.zeros(5),
+    "w2": GENERATOR.normal(size=(5, 3)),
+}
 
 
 def loss_of(xp):
@@ -27,10 +31,16 @@ def loss_of(xp):
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_twenty_steps_of_sam_with_momentum_and_weight_decay(adaptive, nesterov):
     theirs = {name: torch.tensor(value, requires_grad=True) for name, value in START.items()}
-    sgd = torch.optim.SGD(theirs.values(), lr=0.1, momentum=0.9, weight_decay=2e-2, nesterov=nesterov)
+    sgd = torch.optim.SGD(
+        theirs.values(), lr=0.1, momentum=0.9, weight_decay=2e-2, nesterov=nesterov
+    )
     sam = reference.SAM(sgd, rho=0.3, adaptive=adaptive)
     ours = {name: jnp.asarray(value) for name, value in START.items()}
-    optimizer = optim.sam(optim.sgd(0.1, momentum=0.9, weight_decay=2e-2, nesterov=nesterov), rho=0.3, adaptive=adaptive)
+    optimizer = optim.sam(
+        optim.sgd(0.1, momentum=0.9, weight_decay=2e-2, nesterov=nesterov),
+        rho=0.3,
+        adaptive=adaptive,
+    )
     state = optimizer.init(ours)
     grad_fn = jax.grad(loss_of(jnp))
 
@@ -59,7 +69,9 @@ def test_sgd_follows_torch_through_learning_rate_drops():
         sgd.zero_grad()
         loss_of(torch)(theirs).backward()
         sgd.step()
-        updates, state = optim.sgd(rate, weight_decay=2e-2).update(jax.grad(loss_of(jnp))(ours), state, ours)
+        updates, state = optim.sgd(rate, weight_decay=2e-2).update(
+            jax.grad(loss_of(jnp))(ours), state, ours
+        )
         ours = optax.apply_updates(ours, updates)
     for name, value in theirs.items():
         np.testing.assert_allclose(ours[name], value.detach().numpy(), rtol=1e-12)

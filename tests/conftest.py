@@ -1,4 +1,6 @@
-"""Shared by tests/: eight CPU devices for the sharding tests, a small experiment, compiled programs kept between tests."""
+"""Shared by tests/: eight CPU devices for the sharding tests, a small experiment, compiled programs
+kept between tests.
+"""
 
 import os
 from pathlib import Path
@@ -6,11 +8,15 @@ from pathlib import Path
 import jax
 import pytest
 
-if not os.environ.get("JAX_PLATFORMS"):  # the tests count CPU devices; parity_tests/ by itself runs on what is there
+if not os.environ.get(
+    "JAX_PLATFORMS"
+):  # the tests count CPU devices; parity_tests/ by itself runs on what is there
     jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-assert len(jax.devices()) == 8  # starts the backend now: later, the first training run would choose the number of devices
+assert (
+    len(jax.devices()) == 8
+)  # starts the backend now: later, the first training run would choose the number of devices
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -41,7 +47,9 @@ def compiled(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="module")
 def quickly_compiled():
-    """Compiling is most of these tests' time. parity_tests/ and the runs of .ci/run see what users run."""
+    """Compiling is most of these tests' time. parity_tests/ and the runs of .ci/run see what users
+    run.
+    """
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
@@ -49,9 +57,15 @@ def quickly_compiled():
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory):
-    """Environment of a launch.py started as a program, with compiled programs shared between starts."""
+    """Environment of a launch.py started as a program, with compiled programs shared between
+    starts.
+    """
     cache = tmp_path_factory.mktemp("cache")
-    variables = {name: value for name, value in os.environ.items() if not name.startswith(("LTJAX_", "TFDS_", "XLA_", "JAX_"))}
+    variables = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("LTJAX_", "TFDS_", "XLA_", "JAX_"))
+    }
     return variables | {
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",

@@ -1,4 +1,6 @@
-"""Small photographs for the tests: crops of scikit-learn's two, written as JPEG files in lists and folders."""
+"""Small photographs for the tests: crops of scikit-learn's two, written as JPEG files in lists and
+folders.
+"""
 
 from pathlib import Path
 
@@ -11,7 +13,9 @@ TEST = 3
 
 
 def write_list_set(root: Path, counts=COUNTS, size=(80, 60)) -> None:
-    """Classes are corners of the photographs: images/CLASS-NUMBER.jpg, train.txt and test.txt with labels out of order of count."""
+    """Classes are corners of the photographs: images/CLASS-NUMBER.jpg, train.txt and test.txt with
+    labels out of order of count.
+    """
     labels = np.roll(np.arange(len(counts)), 2)  # not by count
     lines = {"train": [], "test": []}
     (root / "images").mkdir(parents=True)
@@ -32,5 +36,8 @@ def crops(label: int, count: int, size=(80, 60)):
     generator = np.random.default_rng(label)
     for _ in range(count):
         side = int(generator.integers(60, 120))
-        y, x = top + int(generator.integers(0, height - side)), left + int(generator.integers(0, width - side))
+        y, x = (
+            top + int(generator.integers(0, height - side)),
+            left + int(generator.integers(0, width - side)),
+        )
         yield Image.fromarray(photo[y : y + side, x : x + side]).resize(size)

@@ -1,17 +1,21 @@
-"""A batch computed in parts is the batch: its loss with class weights and mixing, its gradient in both of SAM's passes."""
+"""A batch computed in parts is the batch: its loss with class weights and mixing, its gradient in
+both of SAM's passes.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ltjax.training import experiment, settings
+from ltjax.experiment import experiment, settings
 from ltjax.training.step import train_step, update
 
 
 def built_with(config, accumulate, **changes):
     config = config.copy_and_resolve_references()
-    config.update_from_flattened_dict({"training.accumulate": accumulate, "training.epochs": 5, **changes})
+    config.update_from_flattened_dict(
+        {"training.accumulate": accumulate, "training.epochs": 5, **changes}
+    )
     return experiment.build(settings.resolve(config))
 
 
@@ -40,7 +44,11 @@ def test_parts_are_the_whole_where_batch_norm_does_not_look_at_the_batch(digits_
     np.testing.assert_allclose(parts.running.loss, whole.running.loss, rtol=1e-5)
     assert int(parts.running.correct) == int(whole.running.correct)
     # float32 sums in another order, through both passes of SAM
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6), parts.params, whole.params)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6),
+        parts.params,
+        whole.params,
+    )
 
 
 def test_batch_norm_sees_one_part_after_the_other(digits_config):
@@ -52,13 +60,22 @@ def test_batch_norm_sees_one_part_after_the_other(digits_config):
     stats = state.batch_stats
     for part in range(4):
         variables = {"params": state.params, "batch_stats": stats}
-        stats = built.recipe.model.apply(variables, images[part::4], train=True, mutable=["batch_stats"])[1]["batch_stats"]
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after.batch_stats, stats)
+        stats = built.recipe.model.apply(
+            variables, images[part::4], train=True, mutable=["batch_stats"]
+        )[1]["batch_stats"]
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        after.batch_stats,
+        stats,
+    )
 
 
 def test_a_short_last_batch_that_does_not_divide_is_computed_whole(digits_config):
     built = built_with(digits_config, 4)
-    images, labels = jnp.asarray(built.dataset.train_images[:30]), jnp.asarray(built.dataset.train_labels[:30])
+    images, labels = (
+        jnp.asarray(built.dataset.train_images[:30]),
+        jnp.asarray(built.dataset.train_labels[:30]),
+    )
     state = train_step(built.recipe, built.create_state(), images, labels, built.settings(0))
     assert int(state.running.count) == 30
     assert np.isfinite(state.running.loss)
@@ -66,4 +83,13 @@ def test_a_short_last_batch_that_does_not_divide_is_computed_whole(digits_config
 
 def test_reslt_takes_no_parts(digits_config):
     with pytest.raises(ValueError, match=r"config.training.accumulate is 4, expected 1"):
-        built_with(digits_config, 4, **{"loss.name": "reslt", "model.name": "reslt_resnet8", "model.classifier": "linear", "stages": ()})
+        built_with(
+            digits_config,
+            4,
+            **{
+                "loss.name": "reslt",
+                "model.name": "reslt_resnet8",
+                "model.classifier": "linear",
+                "stages": (),
+            },
+        )

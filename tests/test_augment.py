@@ -9,7 +9,9 @@ IMAGES = np.random.default_rng(0).integers(1, 256, (64, 8, 8, 3), np.uint8)
 
 
 def test_crop_at_the_centre_changes_nothing():
-    np.testing.assert_array_equal(augment.crop(jnp.asarray(IMAGES), jnp.full((64, 2), 2), 2), IMAGES)
+    np.testing.assert_array_equal(
+        augment.crop(jnp.asarray(IMAGES), jnp.full((64, 2), 2), 2), IMAGES
+    )
 
 
 def test_crop_at_a_corner_brings_in_zeros():
@@ -28,19 +30,27 @@ def test_random_crop_flip_differs_between_images_and_keys_and_keeps_dtype():
 
 
 def test_flip_happens_at_its_probability():
-    out = np.asarray(augment.random_crop_flip(jax.random.key(0), jnp.asarray(IMAGES), padding=0, flip_probability=0.5))
+    out = np.asarray(
+        augment.random_crop_flip(
+            jax.random.key(0), jnp.asarray(IMAGES), padding=0, flip_probability=0.5
+        )
+    )
     flipped = (out == IMAGES[:, :, ::-1]).all(axis=(1, 2, 3))
     assert (flipped | (out == IMAGES).all(axis=(1, 2, 3))).all()
     assert 16 <= flipped.sum() <= 48  # 4 standard deviations of Binomial(64, 1/2)
 
 
 def test_nothing_to_do_changes_nothing():
-    np.testing.assert_array_equal(augment.random_crop_flip(jax.random.key(0), IMAGES, padding=0, flip_probability=0.0), IMAGES)
+    np.testing.assert_array_equal(
+        augment.random_crop_flip(jax.random.key(0), IMAGES, padding=0, flip_probability=0.0), IMAGES
+    )
 
 
 def test_normalize_maps_the_mean_to_zero_and_one_std_to_one():
     pixels = jnp.array([[102, 153]], jnp.uint8)  # 0.4 and 0.6
-    np.testing.assert_allclose(augment.normalize(pixels, (0.4, 0.4), (0.2, 0.2)), [[0.0, 1.0]], atol=1e-6)
+    np.testing.assert_allclose(
+        augment.normalize(pixels, (0.4, 0.4), (0.2, 0.2)), [[0.0, 1.0]], atol=1e-6
+    )
 
 
 def test_rotations_are_four_counter_clockwise_turns():
@@ -48,7 +58,9 @@ def test_rotations_are_four_counter_clockwise_turns():
     for k in range(4):
         np.testing.assert_array_equal(turned[:, k], np.rot90(IMAGES, k, axes=(1, 2)))
     own = np.arange(64) % 4
-    np.testing.assert_array_equal(augment.rotate90(jnp.asarray(IMAGES), jnp.asarray(own)), turned[np.arange(64), own])
+    np.testing.assert_array_equal(
+        augment.rotate90(jnp.asarray(IMAGES), jnp.asarray(own)), turned[np.arange(64), own]
+    )
     with pytest.raises(ValueError, match="images are 8x6; expected square ones"):
         augment.rotations(jnp.zeros((1, 8, 6, 3)))
 
@@ -86,19 +98,28 @@ def test_mixing_gives_each_image_its_share_and_a_partner(mix):
         if mix is augment.mixup:
             np.testing.assert_allclose(mixed, lam * images + (1 - lam) * images[partner], rtol=1e-6)
         else:  # every pixel is the image's or the partner's, the same place in all images, lam the share of its own
-            own, other = (np.asarray(mixed == source).all(axis=3) for source in (images, images[partner]))
+            own, other = (
+                np.asarray(mixed == source).all(axis=3) for source in (images, images[partner])
+            )
             assert (own | other).all()
             moving = np.asarray(partner) != np.arange(64)
-            assert lam == pytest.approx(float((~(other & ~own))[moving].all(axis=0).mean()), abs=1e-6)
+            assert lam == pytest.approx(
+                float((~(other & ~own))[moving].all(axis=0).mean()), abs=1e-6
+            )
     with pytest.raises(ValueError, match="mixup alpha is 0"):
         mix(jax.random.key(0), images, 0)
 
 
 def test_cutmix_rectangles_have_the_drawn_area_on_average():
-    """For alpha = 1 a side is sqrt(u), u uniform, of which the border leaves s - s^2/4 on average: an area of 1/2 - 1/5 + 1/48."""
+    """For alpha = 1 a side is sqrt(u), u uniform, of which the border leaves s - s^2/4 on average:
+    an area of 1/2 - 1/5 + 1/48.
+    """
     images = jnp.zeros((2, 32, 32, 1))
-    shares = jax.vmap(lambda key: augment.cutmix(key, images, 1.0).lam)(jax.random.split(jax.random.key(0), 2000))
-    # 2,000 draws are within 0.02; sides are cut to whole even pixels of 32, which costs up to another 0.03.
+    shares = jax.vmap(lambda key: augment.cutmix(key, images, 1.0).lam)(
+        jax.random.split(jax.random.key(0), 2000)
+    )
+    # 2,000 draws are within 0.02; sides are cut to whole even pixels of 32, which costs up to
+    # another 0.03.
     assert 0.0 <= float(shares.mean()) - (1 - (1 / 2 - 1 / 5 + 1 / 48)) + 0.02 < 0.07
 
 
@@ -108,7 +129,9 @@ def test_remix_gives_the_label_to_the_rarer_class_as_its_equation_says():
     images = jnp.asarray(IMAGES, jnp.float32)
     seen = set()
     for seed in range(30):
-        mixed, partner, lam = augment.remix(jax.random.key(seed), images, labels, counts, kappa=3.0, tau=0.5)
+        mixed, partner, lam = augment.remix(
+            jax.random.key(seed), images, labels, counts, kappa=3.0, tau=0.5
+        )
         plain, _, share = augment.mixup(jax.random.key(seed), images)
         np.testing.assert_array_equal(mixed, plain)
         ratio = counts[np.asarray(labels)] / counts[np.asarray(labels[partner])]
@@ -122,5 +145,7 @@ def test_remix_gives_the_label_to_the_rarer_class_as_its_equation_says():
 
 def test_remix_with_tau_0_is_mixup():
     images = jnp.asarray(IMAGES, jnp.float32)
-    lam = augment.remix(jax.random.key(0), images, jnp.arange(64) % 4, [100, 40, 30, 1], tau=0.0).lam
+    lam = augment.remix(
+        jax.random.key(0), images, jnp.arange(64) % 4, [100, 40, 30, 1], tau=0.0
+    ).lam
     np.testing.assert_allclose(lam, float(augment.mixup(jax.random.key(0), images).lam), rtol=1e-6)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ltjax import models, optim
-from ltjax.training.checkpoint import Checkpoints
-from ltjax.training.state import create_state
+from ltjax.experiment.state import create_state
+from ltjax.workdir.checkpoint import Checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,12 @@ def state():
 
 def at(state, step):
     params = jax.tree.map(lambda leaf: leaf + step, state.params)
-    return state.replace(step=jnp.int32(step), epoch=jnp.int32(step // 10), position=jnp.int32(step % 10), params=params)
+    return state.replace(
+        step=jnp.int32(step),
+        epoch=jnp.int32(step // 10),
+        position=jnp.int32(step % 10),
+        params=params,
+    )
 
 
 def equal(a, b):
@@ -30,7 +35,10 @@ def equal(a, b):
 
 def files(folder):
     """Data files of a checkpoint, the largest first."""
-    return sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda path: -path.stat().st_size)
+    return sorted(
+        (path for path in folder.rglob("*") if path.is_file()),
+        key=lambda path: -path.stat().st_size,
+    )
 
 
 def test_everything_comes_back_to_the_bit(state, tmp_path):
@@ -40,7 +48,9 @@ def test_everything_comes_back_to_the_bit(state, tmp_path):
     restored, best, _ = Checkpoints(tmp_path).restore(state)
     assert equal(restored, at(state, 17))
     assert best == {"epoch": 1, "test_accuracy": 0.5}
-    np.testing.assert_array_equal(jax.random.uniform(restored.key, (3,)), jax.random.uniform(state.key, (3,)))
+    np.testing.assert_array_equal(
+        jax.random.uniform(restored.key, (3,)), jax.random.uniform(state.key, (3,))
+    )
 
 
 def test_the_newest_two_and_the_best_are_kept(state, tmp_path):
@@ -70,7 +80,9 @@ def test_no_checkpoint_is_none(state, tmp_path):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("damage", ["truncated", "emptied", "missing"])
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_it_used(state, tmp_path, damage, number):
+def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_it_used(
+    state, tmp_path, damage, number
+):
     checkpoints = Checkpoints(tmp_path)
     for step in (10, 20):
         checkpoints.save(at(state, step))
@@ -79,7 +91,9 @@ def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_it_used(stat
     if damage == "missing":
         victim.unlink()
     else:
-        victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 2] if damage == "truncated" else b"")
+        victim.write_bytes(
+            victim.read_bytes()[: victim.stat().st_size // 2] if damage == "truncated" else b""
+        )
     told = []
     again = Checkpoints(tmp_path, warn=told.append)
     restored, _, _ = again.restore(state)
@@ -104,7 +118,9 @@ def test_the_largest_file_is_one_that_matters(state, tmp_path):
     checkpoints.close()
     victim = files(tmp_path / "checkpoints" / "10" / "state")[0]
     victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 2])
-    with pytest.raises(ValueError, match="none of its 1 checkpoints can be read; delete the folder"):
+    with pytest.raises(
+        ValueError, match="none of its 1 checkpoints can be read; delete the folder"
+    ):
         Checkpoints(tmp_path, warn=lambda line: None).restore(state)
 
 

@@ -15,15 +15,24 @@ import pytest
 from tests.conftest import ROOT
 
 SMALL = (
-    *("--config=configs/quickstart.py", "--config.model.name=resnet8", "--config.model.width=4", "--config.training.batch_size=64"),
-    *("--config.training.epochs=4", "--config.training.cpu_devices=1", "--config.checkpoint.every=1"),
+    *(
+        "--config=configs/quickstart.py",
+        "--config.model.name=resnet8",
+        "--config.model.width=4",
+        "--config.training.batch_size=64",
+    ),
+    *(
+        "--config.training.epochs=4",
+        "--config.training.cpu_devices=1",
+        "--config.checkpoint.every=1",
+    ),
 )
 
 
 def parameters(workdir):
     """Leaves of the newest checkpoint's parameters."""
-    from ltjax.training import experiment, settings
-    from ltjax.training.checkpoint import Checkpoints
+    from ltjax.experiment import experiment, settings
+    from ltjax.workdir.checkpoint import Checkpoints
     from tests.test_configs import load
 
     config = load("quickstart")
@@ -62,7 +71,9 @@ def test_train_report_and_evaluate(launch, tmp_path):
     evaluated = launch(*SMALL, f"--workdir={workdir}", "--mode=evaluate")
     assert evaluated.returncode == 0, evaluated.stderr
     assert f"{100 * last['test_accuracy']:.2f} %" in evaluated.stdout
-    reported = launch("--mode=report", f"--workdir={workdir},{workdir}", f"--output={tmp_path / 'both'}")
+    reported = launch(
+        "--mode=report", f"--workdir={workdir},{workdir}", f"--output={tmp_path / 'both'}"
+    )
     assert reported.returncode == 0, reported.stderr
     assert (tmp_path / "both" / "report.html").exists()
 
@@ -75,11 +86,15 @@ def test_an_authors_checkpoint_is_evaluated(launch, tmp_path):
     torch.manual_seed(0)
     network = reference.ResNet(1, 10, normalized=True, channels=1).eval()
     state_dict = {f"module.{name}": value for name, value in network.state_dict().items()}
-    torch.save({"epoch": 200, "arch": "resnet8", "state_dict": state_dict}, tmp_path / "ckpt.pth.tar")
+    torch.save(
+        {"epoch": 200, "arch": "resnet8", "state_dict": state_dict}, tmp_path / "ckpt.pth.tar"
+    )
     from ltjax import data
 
     dataset = data.load("digits")
-    images = (torch.tensor(dataset.test_images.transpose(0, 3, 1, 2)).float() / 255 - 0.3053) / 0.3760
+    images = (
+        torch.tensor(dataset.test_images.transpose(0, 3, 1, 2)).float() / 255 - 0.3053
+    ) / 0.3760
     expected = float((network(images).argmax(1).numpy() == dataset.test_labels).mean())
     flags = ("--config=configs/quickstart.py", "--config.model.name=resnet8", "--mode=evaluate")
     done = launch(*flags, f"--config.init_from={tmp_path / 'ckpt.pth.tar'}")
@@ -87,13 +102,24 @@ def test_an_authors_checkpoint_is_evaluated(launch, tmp_path):
     assert f"{100 * expected:.2f} %" in done.stdout
 
 
-def test_a_run_killed_at_any_moment_and_continued_ends_in_bitwise_the_same_parameters(launch, environment, tmp_path):
-    """SIGKILL three times, at moments drawn anew in every test run, in start-up, training, evaluation or saving alike."""
+def test_a_run_killed_at_any_moment_and_continued_ends_in_bitwise_the_same_parameters(
+    launch, environment, tmp_path
+):
+    """SIGKILL three times, at moments drawn anew in every test run, in start-up, training,
+    evaluation or saving alike.
+    """
     done = launch(*SMALL, f"--workdir={tmp_path / 'whole'}")
     assert done.returncode == 0, done.stderr
     command = [sys.executable, str(ROOT / "launch.py"), *SMALL, f"--workdir={tmp_path / 'killed'}"]
     for _ in range(3):
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
         for line in process.stdout:
             if line.startswith("epoch"):
                 time.sleep(random.uniform(0, 0.3))
@@ -108,15 +134,31 @@ def test_a_run_killed_at_any_moment_and_continued_ends_in_bitwise_the_same_param
     assert steps == killed_steps == 28
     for a, b in zip(whole, killed, strict=True):
         np.testing.assert_array_equal(a, b)
-    rows = [[json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()] for name in ("whole", "killed")]
+    rows = [
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("whole", "killed")
+    ]
     assert [row["test_accuracy"] for row in rows[0]] == [row["test_accuracy"] for row in rows[1]]
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_signal_saves_and_says_how_to_continue(environment, tmp_path, signum):
     flags = [flag for flag in SMALL if "epochs" not in flag]
-    command = [sys.executable, str(ROOT / "launch.py"), *flags, "--config.training.epochs=4000", f"--workdir={tmp_path / 'run'}"]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        str(ROOT / "launch.py"),
+        *flags,
+        "--config.training.epochs=4000",
+        f"--workdir={tmp_path / 'run'}",
+    ]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     for line in process.stdout:
         if line.startswith("epoch"):
             break
@@ -130,29 +172,61 @@ def test_a_stop_signal_saves_and_says_how_to_continue(environment, tmp_path, sig
 
 
 WRONG = [
-    (["--config=configs/quickstart.py", "--config.data.nmae=x"], "unknown config field 'nmae'; did you mean 'name'?"),
+    (
+        ["--config=configs/quickstart.py", "--config.data.nmae=x"],
+        "unknown config field 'nmae'; did you mean 'name'?",
+    ),
     (
         ["--config=configs/quickstart.py", "--config.loss.name=ldma"],
         "config.loss.name is 'ldma'; did you mean 'ldam'? known: cross_entropy",
     ),
-    (["--config=configs/quickstart.py", "--config.sam.rho=much"], "flag --config.sam.rho=much: could not convert string to float"),
-    (["--config=configs/quickstart.py", "--config.seed=1.5"], "flag --config.seed=1.5: invalid literal for int()"),
+    (
+        ["--config=configs/quickstart.py", "--config.sam.rho=much"],
+        "flag --config.sam.rho=much: could not convert string to float",
+    ),
+    (
+        ["--config=configs/quickstart.py", "--config.seed=1.5"],
+        "flag --config.seed=1.5: invalid literal for int()",
+    ),
     (["--config=configs/nothing.py"], "configs/nothing.py"),
-    (["--conifg=configs/quickstart.py"], "Unknown command line flag 'conifg'. Did you mean: config"),
-    (["--config=configs/quickstart.py", "--mode=trian"], "value should be one of <train|evaluate|hessian|report>"),
+    (
+        ["--conifg=configs/quickstart.py"],
+        "Unknown command line flag 'conifg'. Did you mean: config",
+    ),
+    (
+        ["--config=configs/quickstart.py", "--mode=trian"],
+        "value should be one of <train|evaluate|hessian|report>",
+    ),
     ([], "--config is missing; for instance --config=configs/quickstart.py"),
     (["--config=configs/quickstart.py", "stray"], "unexpected argument 'stray'"),
     (["--mode=report"], "--mode=report needs --workdir=DIR"),
     (["--mode=report", "--workdir=/no/such/run"], "/no/such/run holds no run"),
-    (["--config=configs/quickstart.py", "--config.init_from=/no/such.pth", "--mode=evaluate"], "/no/such.pth: no such weight file"),
-    (["--config=configs/quickstart.py", "--config.data.factor=0.001"], "class 7 would have 0 images"),
-    (["--config=configs/ce.py", "--config.data.download=False"], "cifar10 found nowhere and data.download is off; give --config.data.dir"),
-    (["--config=configs/ce.py", "--config.data.dir=/no/such/folder"], "data.dir is '/no/such/folder', which does not exist"),
-    (["--config=configs/quickstart.py", "--config.logging.wandb=True"], "config.logging.wandb needs the wandb package"),
+    (
+        ["--config=configs/quickstart.py", "--config.init_from=/no/such.pth", "--mode=evaluate"],
+        "/no/such.pth: no such weight file",
+    ),
+    (
+        ["--config=configs/quickstart.py", "--config.data.factor=0.001"],
+        "class 7 would have 0 images",
+    ),
+    (
+        ["--config=configs/ce.py", "--config.data.download=False"],
+        "cifar10 found nowhere and data.download is off; give --config.data.dir",
+    ),
+    (
+        ["--config=configs/ce.py", "--config.data.dir=/no/such/folder"],
+        "data.dir is '/no/such/folder', which does not exist",
+    ),
+    (
+        ["--config=configs/quickstart.py", "--config.logging.wandb=True"],
+        "config.logging.wandb needs the wandb package",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("flags", "told"), WRONG, ids=[" ".join(flags) or "nothing" for flags, _ in WRONG])
+@pytest.mark.parametrize(
+    ("flags", "told"), WRONG, ids=[" ".join(flags) or "nothing" for flags, _ in WRONG]
+)
 def test_wrong_input_is_one_line_that_says_what_to_do(launch, tmp_path, flags, told):
     if "--mode" not in " ".join(flags) and flags:
         flags = [*flags, f"--workdir={tmp_path / 'run'}"]
@@ -164,7 +238,9 @@ def test_wrong_input_is_one_line_that_says_what_to_do(launch, tmp_path, flags, t
 
 def test_a_corrupt_archive_is_named_by_the_command(launch, tmp_path):
     (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"\x1f\x8b not an archive")
-    done = launch("--config=configs/ce.py", f"--config.data.dir={tmp_path}", f"--workdir={tmp_path / 'run'}")
+    done = launch(
+        "--config=configs/ce.py", f"--config.data.dir={tmp_path}", f"--workdir={tmp_path / 'run'}"
+    )
     assert done.returncode == 2
     assert f"{tmp_path / 'cifar-10-python.tar.gz'}: truncated or corrupt archive" in done.stderr
 
@@ -172,9 +248,16 @@ def test_a_corrupt_archive_is_named_by_the_command(launch, tmp_path):
 @pytest.mark.parametrize("module", ["losses", "reweighting", "imbalance", "sampling", "metrics"])
 def test_the_small_modules_import_jax_and_numpy_only(module):
     heavy = ("flax", "optax", "orbax", "sklearn", "torch", "matplotlib", "ml_collections")
-    found = f"sorted(m for m in sys.modules if m.split('.')[0] in {heavy} or m.startswith('ltjax.'))"
+    found = (
+        f"sorted(m for m in sys.modules if m.split('.')[0] in {heavy} or m.startswith('ltjax.'))"
+    )
     code = f"import sys, ltjax.{module}; print({found})"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert done.stdout.strip() == f"['ltjax.{module}']"

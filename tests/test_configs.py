@@ -6,10 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from ltjax.training import settings
+from ltjax import fields
+from ltjax.experiment import schedules, settings
+from ltjax.experiment.stages import stages_of
 
-PHOTOGRAPHS = ("imagenet_lt_ce_drw_sam", "imagenet_lt_ldam_drw_sam", "inat18_ce_drw_sam", "inat18_ldam_drw_sam", "places_lt")
-NAMES = sorted(path.stem for path in (Path(__file__).resolve().parents[1] / "configs").glob("[a-z]*.py") if path.stem != "base")
+PHOTOGRAPHS = (
+    "imagenet_lt_ce_drw_sam",
+    "imagenet_lt_ldam_drw_sam",
+    "inat18_ce_drw_sam",
+    "inat18_ldam_drw_sam",
+    "places_lt",
+)
+NAMES = sorted(
+    path.stem
+    for path in (Path(__file__).resolve().parents[1] / "configs").glob("[a-z]*.py")
+    if path.stem != "base"
+)
 
 
 def load(name):
@@ -18,18 +30,41 @@ def load(name):
 
 def test_the_recipes_are_all_there():
     assert set(NAMES) == {
-        *("ldam_drw_sam", "ce", "ce_drw", "ldam_drw", "vs_drw", "focal", "balanced_softmax", "logit_adjusted"),
+        *(
+            "ldam_drw_sam",
+            "ce",
+            "ce_drw",
+            "ldam_drw",
+            "vs_drw",
+            "focal",
+            "balanced_softmax",
+            "logit_adjusted",
+        ),
         *("class_balanced", "resample", "ce_sam", "ce_drw_sam", "vs_drw_sam", "quickstart", "crt"),
         *("expert", "rotnet", "hybrid", "pro"),
         *("reslt", "reslt_f002", "reslt_f010", "reslt_b", "reslt_b_f002", "reslt_b_f010"),
-        *("efficientnet", "efficientnet_reweight", "decoupled", "decoupled_balanced_softmax", "decoupled_focal"),
+        *(
+            "efficientnet",
+            "efficientnet_reweight",
+            "decoupled",
+            "decoupled_balanced_softmax",
+            "decoupled_focal",
+        ),
         *("decoupled_class_balanced", "decoupled_class_balanced_focal"),
-        *("imagenet_lt_ce_drw_sam", "imagenet_lt_ldam_drw_sam", "inat18_ce_drw_sam", "inat18_ldam_drw_sam", "places_lt"),
+        *(
+            "imagenet_lt_ce_drw_sam",
+            "imagenet_lt_ldam_drw_sam",
+            "inat18_ce_drw_sam",
+            "inat18_ldam_drw_sam",
+            "places_lt",
+        ),
     }
 
 
 def test_the_recipes_for_photographs_have_the_published_schedules():
-    """ImageNet-LT and iNaturalist: cosine from 0.2 or 0.1 to 0 without warm-up, DRW from epoch 60, four radii, LDAM with M = 0.3."""
+    """ImageNet-LT and iNaturalist: cosine from 0.2 or 0.1 to 0 without warm-up, DRW from epoch 60,
+    four radii, LDAM with M = 0.3.
+    """
     for name, rate, decay, radii in (
         ("imagenet_lt_ce_drw_sam", 0.2, 2e-4, (0.05, 0.1, 0.5, 0.5)),
         ("imagenet_lt_ldam_drw_sam", 0.2, 2e-4, (0.05, 0.1, 0.5, 0.5)),
@@ -37,17 +72,31 @@ def test_the_recipes_for_photographs_have_the_published_schedules():
         ("inat18_ldam_drw_sam", 0.1, 1e-4, (0.05, 0.1, 0.5, 0.5)),
     ):
         config = settings.resolve(load(name))
-        assert (config.training.epochs, config.training.batch_size, config.model.name) == (90, 256, "resnet50")
-        assert (config.optimizer.weight_decay, config.augment.jitter, config.data.profile) == (decay, (0.4, 0.4, 0.4), "full")
-        assert [(stage.first, stage.config.reweighting.name) for stage in settings.stages(config)] == [
+        assert (config.training.epochs, config.training.batch_size, config.model.name) == (
+            90,
+            256,
+            "resnet50",
+        )
+        assert (config.optimizer.weight_decay, config.augment.jitter, config.data.profile) == (
+            decay,
+            (0.4, 0.4, 0.4),
+            "full",
+        )
+        assert [(stage.first, stage.config.reweighting.name) for stage in stages_of(config)] == [
             (0, "none"),
             (60, "effective_number"),
         ]
-        schedule, radius = settings.learning_rate_schedule(config), settings.rho_schedule(config)
+        schedule, radius = schedules.learning_rate_schedule(config), schedules.rho_schedule(config)
         expected = [rate, rate / 2, rate * (1 + math.cos(math.pi * 89 / 90)) / 2]
         assert [schedule(epoch) for epoch in (0, 45, 89)] == pytest.approx(expected)
-        assert [radius(epoch) for epoch in (0, 4, 5, 59, 60, 74, 75, 89)] == [r for r in radii for _ in range(2)]
-        assert ("ldam" in name) == (config.loss.name == "ldam") == (config.model.classifier == "normalized")
+        assert [radius(epoch) for epoch in (0, 4, 5, 59, 60, 74, 75, 89)] == [
+            r for r in radii for _ in range(2)
+        ]
+        assert (
+            ("ldam" in name)
+            == (config.loss.name == "ldam")
+            == (config.model.classifier == "normalized")
+        )
         assert config.loss.name != "ldam" or config.loss.ldam.max_margin == 0.3
         assert not config.model.zero_init
 
@@ -56,15 +105,22 @@ def test_the_recipes_for_photographs_have_the_published_schedules():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_resolves_and_says_what_it_is(name, data):
     module = importlib.import_module(f"configs.{name}")
-    for heading in ("Source:", "Published", "Ours:", f"Run: python launch.py --config=configs/{name}.py"):
+    for heading in (
+        "Source:",
+        "Published",
+        "Ours:",
+        f"Run: python launch.py --config=configs/{name}.py",
+    ):
         assert heading in module.__doc__
     config = load(name)
     assert config.name == name
     if name not in PHOTOGRAPHS:
         config.data.name = data
     resolved = settings.resolve(config)
-    leaves = settings.flat(resolved)
-    assert [key for key, value in leaves.items() if value is None and not key.startswith("published.")] == []
+    leaves = fields.flat(resolved)
+    assert [
+        key for key, value in leaves.items() if value is None and not key.startswith("published.")
+    ] == []
     assert settings.resolve(resolved) == resolved
 
 
@@ -79,7 +135,7 @@ def test_the_published_radius_of_each_data_set(name, cifar10, cifar100):
         resolved = settings.resolve(config)
         assert resolved.sam.enabled
         assert resolved.sam.rho == rho
-        assert settings.rho_schedule(resolved)(100) == rho
+        assert schedules.rho_schedule(resolved)(100) == rho
 
 
 def test_a_value_given_wins_over_the_data_sets():
@@ -91,16 +147,26 @@ def test_a_value_given_wins_over_the_data_sets():
 
 
 def test_vector_scaling_has_its_published_cifar10_setting():
-    assert settings.resolve(load("vs_drw")).loss.vector_scaling.to_dict() == {"gamma": 0.2, "tau": 1.2}
+    assert settings.resolve(load("vs_drw")).loss.vector_scaling.to_dict() == {
+        "gamma": 0.2,
+        "tau": 1.2,
+    }
 
 
 def test_milestones_scale_with_the_number_of_epochs():
     config = load("ldam_drw_sam")
     config.training.epochs = 20
     resolved = settings.resolve(config)
-    schedule = settings.learning_rate_schedule(resolved)
-    assert [round(schedule(epoch), 7) for epoch in (0, 1, 15, 16, 17, 18)] == [0.1, 0.1, 0.1, 0.001, 0.001, 0.00001]
-    assert [(stage.first, stage.epochs) for stage in settings.stages(resolved)] == [(0, 16), (16, 4)]
+    schedule = schedules.learning_rate_schedule(resolved)
+    assert [round(schedule(epoch), 7) for epoch in (0, 1, 15, 16, 17, 18)] == [
+        0.1,
+        0.1,
+        0.1,
+        0.001,
+        0.001,
+        0.00001,
+    ]
+    assert [(stage.first, stage.epochs) for stage in stages_of(resolved)] == [(0, 16), (16, 4)]
 
 
 @pytest.mark.parametrize(
@@ -114,8 +180,16 @@ def test_milestones_scale_with_the_number_of_epochs():
         ("training.batch_size", 0, "config.training.batch_size is 0; expected at least 1"),
         ("sam.rho", -0.5, "config.sam.rho is -0.5; expected at least 0"),
         ("optimizer.weight_decay", float("nan"), "config.optimizer.weight_decay is nan"),
-        ("learning_rate.factors", (0.1,), "config.learning_rate.factors (0.1,) and milestones (160, 180)"),
-        ("data.std", (0.1, 0.0, 0.1), "config.data.std is (0.1, 0.0, 0.1); expected 3 values above 0"),
+        (
+            "learning_rate.factors",
+            (0.1,),
+            "config.learning_rate.factors (0.1,) and milestones (160, 180)",
+        ),
+        (
+            "data.std",
+            (0.1, 0.0, 0.1),
+            "config.data.std is (0.1, 0.0, 0.1); expected 3 values above 0",
+        ),
     ],
 )
 def test_wrong_values_name_the_field_and_what_was_expected(field, value, told):
@@ -138,7 +212,9 @@ def test_a_data_set_without_a_value_says_which_field_to_give():
     with config.unlocked():
         del config.by_dataset["digits"]
     config.data.name = "digits"
-    with pytest.raises(ValueError, match=r"config\.augment\.flip has no value.*give --config\.augment\.flip="):
+    with pytest.raises(
+        ValueError, match=r"config\.augment\.flip has no value.*give --config\.augment\.flip="
+    ):
         settings.resolve(config)
 
 

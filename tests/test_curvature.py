@@ -9,7 +9,8 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from ltjax import augment, losses, report
-from ltjax.training import curvature, experiment, initial, settings
+from ltjax.experiment import experiment, initial, settings
+from ltjax.training import curvature
 from tests.test_training import train
 
 
@@ -34,12 +35,18 @@ def run(tmp_path_factory):
 
 def test_every_class_asked_for_and_all_images_have_a_row_and_a_line(run):
     config, workdir, record, lines = run
-    assert [(row["name"], row["class"], row["images"]) for row in record["rows"]] == [("0", 0, 12), ("9", 9, 12), ("all", -1, 120)]
+    assert [(row["name"], row["class"], row["images"]) for row in record["rows"]] == [
+        ("0", 0, 12),
+        ("9", 9, 12),
+        ("all", -1, 120),
+    ]
     assert json.loads((workdir / "hessian.json").read_text()) == record
     assert len(lines) == 3
     assert "minutes left" in lines[0]
     with np.load(workdir / "hessian.npz") as arrays:
-        assert set(arrays) == {f"{kind}_{name}" for kind in ("nodes", "weights") for name in ("0", "9", "all")}
+        assert set(arrays) == {
+            f"{kind}_{name}" for kind in ("nodes", "weights") for name in ("0", "9", "all")
+        }
         assert arrays["nodes_all"].shape == (1, config.hessian.num_steps)
 
 
@@ -50,12 +57,16 @@ def test_figures_are_the_dense_hessians(run, name):
     built = experiment.build(settings.resolve(config))
     variables = initial.run_variables(workdir)
     (chosen,) = [subset.indices for subset in curvature._subsets(built) if subset.name == name]
-    images = augment.normalize(jnp.asarray(built.dataset.train_images[chosen]), built.recipe.mean, built.recipe.std)
+    images = augment.normalize(
+        jnp.asarray(built.dataset.train_images[chosen]), built.recipe.mean, built.recipe.std
+    )
     labels = built.dataset.train_labels[chosen]
     flat, unravel = ravel_pytree(variables["params"])
 
     def loss(x):
-        return losses.cross_entropy(built.recipe.model.apply({**variables, "params": unravel(x)}, images), labels).mean()
+        return losses.cross_entropy(
+            built.recipe.model.apply({**variables, "params": unravel(x)}, images), labels
+        ).mean()
 
     eigenvalues = np.linalg.eigvalsh(np.asarray(jax.jit(jax.hessian(loss))(flat), float))
     row = next(row for row in record["rows"] if row["name"] == name)
@@ -111,17 +122,28 @@ def test_the_runs_own_loss_weighs_the_classes_of_all_images_together(run, tmp_pa
     built = experiment.build(settings.resolve(config))
     variables = initial.run_variables(workdir)
     *_, everything = curvature._subsets(built)
-    images = augment.normalize(jnp.asarray(built.dataset.train_images[everything.indices]), built.recipe.mean, built.recipe.std)
+    images = augment.normalize(
+        jnp.asarray(built.dataset.train_images[everything.indices]),
+        built.recipe.mean,
+        built.recipe.std,
+    )
     labels = built.dataset.train_labels[everything.indices]
     logits = built.recipe.model.apply(variables, images)
-    expected = losses.weighted_mean(built.recipe.loss(logits, labels), labels, built.settings(1).class_weights)
+    expected = losses.weighted_mean(
+        built.recipe.loss(logits, labels), labels, built.settings(1).class_weights
+    )
     assert own["rows"][1]["loss"] == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_pictures_and_the_report_show_the_spectra(run, tmp_path):
     _, workdir, _, _ = run
     report.write_spectra([workdir, workdir], tmp_path, ["one", "other"])
-    assert {path.name for path in tmp_path.iterdir()} == {"hessian.png", "hessian_0.png", "hessian_9.png", "hessian_all.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "hessian.png",
+        "hessian_0.png",
+        "hessian_9.png",
+        "hessian_all.png",
+    }
     assert all(path.stat().st_size > 5000 for path in tmp_path.iterdir())
     report.write([workdir], tmp_path / "report")
     assert 'alt="hessian"' in (tmp_path / "report" / "report.html").read_text()
@@ -139,15 +161,23 @@ def test_bad_input_is_one_line(run, tmp_path):
         return str(caught.value)
 
     assert "holds no run; give --workdir=RUN" in analyse(tmp_path)
-    assert "config.hessian.classes holds 10; expected classes in 0..9" in analyse(workdir, **{"hessian.classes": (10,)})
-    assert f"{workdir} holds another network than config.model and config.data describe" in analyse(workdir, **{"model.width": 4})
-    assert "config.hessian.loss is 'ldam'; known: cross_entropy, run" in analyse(workdir, **{"hessian.loss": "ldam"})
+    assert "config.hessian.classes holds 10; expected classes in 0..9" in analyse(
+        workdir, **{"hessian.classes": (10,)}
+    )
+    assert f"{workdir} holds another network than config.model and config.data describe" in analyse(
+        workdir, **{"model.width": 4}
+    )
+    assert "config.hessian.loss is 'ldam'; known: cross_entropy, run" in analyse(
+        workdir, **{"hessian.loss": "ldam"}
+    )
     (tmp_path / "config.json").write_bytes((workdir / "config.json").read_bytes())
     assert "holds no checkpoints; train it first" in analyse(tmp_path)
     (tmp_path / "config.json").write_text("{")
     assert "config.json is damaged" in analyse(tmp_path)
     (tmp_path / "config.json").unlink()
-    with pytest.raises(FileNotFoundError, match="holds no Hessian analysis; make one with --mode=hessian"):
+    with pytest.raises(
+        FileNotFoundError, match="holds no Hessian analysis; make one with --mode=hessian"
+    ):
         report.write_spectra([tmp_path], tmp_path)
 
 
@@ -156,11 +186,15 @@ def test_parameters_that_are_not_finite_are_refused(run, monkeypatch):
 
     def ruined(folder):
         variables = initial.run_variables(folder)
-        variables["params"]["conv1"]["kernel"] = variables["params"]["conv1"]["kernel"].at[0].set(jnp.nan)
+        variables["params"]["conv1"]["kernel"] = (
+            variables["params"]["conv1"]["kernel"].at[0].set(jnp.nan)
+        )
         return variables
 
     monkeypatch.setattr(curvature, "run_variables", ruined)
-    with pytest.raises(ValueError, match="params/conv1/kernel holds values that are not finite; the run diverged"):
+    with pytest.raises(
+        ValueError, match="params/conv1/kernel holds values that are not finite; the run diverged"
+    ):
         curvature.analyse(settings.resolve(config), workdir)
 
 
@@ -176,5 +210,8 @@ def test_a_class_without_test_images_is_named(run, monkeypatch):
         return built
 
     monkeypatch.setattr(curvature, "build", without_nines)
-    with pytest.raises(ValueError, match=r"class 9 has no test images to analyse; leave it out of config\.hessian\.classes"):
+    with pytest.raises(
+        ValueError,
+        match=r"class 9 has no test images to analyse; leave it out of config\.hessian\.classes",
+    ):
         curvature.analyse(settings.resolve(config), workdir)

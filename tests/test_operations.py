@@ -20,7 +20,10 @@ def photographs(count, height, width):
     pieces = []
     for k in range(count - 3):
         source = sources[k % 2]
-        row, column = (generator.integers(0, size - cut) for size, cut in zip(source.shape, (height, width), strict=False))
+        row, column = (
+            generator.integers(0, size - cut)
+            for size, cut in zip(source.shape, (height, width), strict=False)
+        )
         pieces.append(source[row : row + height, column : column + width])
     flat = np.full((height, width, 3), 77, np.uint8)
     two = flat.copy()
@@ -51,7 +54,12 @@ def test_geometry_is_pillows_to_the_bit(name, share, images):
     if name == "Rotate":
         expected = pillow(images, lambda image: image.rotate(30.0 * share, fillcolor=GREY))
     else:
-        expected = pillow(images, lambda image: image.transform(image.size, Image.AFFINE, matrix, Image.NEAREST, fillcolor=GREY))
+        expected = pillow(
+            images,
+            lambda image: image.transform(
+                image.size, Image.AFFINE, matrix, Image.NEAREST, fillcolor=GREY
+            ),
+        )
     np.testing.assert_array_equal(operations.affine(jnp.asarray(images), coefficients), expected)
 
 
@@ -61,10 +69,31 @@ def test_geometry_is_pillows_to_the_bit(name, share, images):
     [
         (operations.equalize, ImageOps.equalize),
         (operations.invert, ImageOps.invert),
-        *((lambda x, t=t: operations.solarize(x, jnp.float32(t)), lambda image, t=t: ImageOps.solarize(image, t)) for t in (0, 56.67, 255)),
-        *((lambda x, b=b: operations.posterize(x, jnp.float32(b)), lambda image, b=b: ImageOps.posterize(image, b)) for b in (1, 4, 8)),
+        *(
+            (
+                lambda x, t=t: operations.solarize(x, jnp.float32(t)),
+                lambda image, t=t: ImageOps.solarize(image, t),
+            )
+            for t in (0, 56.67, 255)
+        ),
+        *(
+            (
+                lambda x, b=b: operations.posterize(x, jnp.float32(b)),
+                lambda image, b=b: ImageOps.posterize(image, b),
+            )
+            for b in (1, 4, 8)
+        ),
     ],
-    ids=["equalize", "invert", "solarize 0", "solarize 56.67", "solarize 255", "posterize 1", "posterize 4", "posterize 8"],
+    ids=[
+        "equalize",
+        "invert",
+        "solarize 0",
+        "solarize 56.67",
+        "solarize 255",
+        "posterize 1",
+        "posterize 4",
+        "posterize 8",
+    ],
 )
 def test_integer_operations_are_pillows_to_the_bit(ours, theirs, images):
     np.testing.assert_array_equal(jax.jit(ours)(jnp.asarray(images)), pillow(images, theirs))
@@ -74,8 +103,12 @@ def test_integer_operations_are_pillows_to_the_bit(ours, theirs, images):
 @pytest.mark.parametrize("factor", [0.1, 0.4, 0.73, 1.0, 1.3, 1.9])
 @pytest.mark.parametrize("name", ["Brightness", "Contrast", "Color", "Sharpness"])
 def test_blending_is_pillows_to_a_level(name, factor, images):
-    """Both compute in float32 and truncate: a product that is whole in one and a rounding below in the other differs by one level."""
-    ours = jax.jit(getattr(operations, name.lower()))(jnp.asarray(images), jnp.full(len(images), factor))
+    """Both compute in float32 and truncate: a product that is whole in one and a rounding below in
+    the other differs by one level.
+    """
+    ours = jax.jit(getattr(operations, name.lower()))(
+        jnp.asarray(images), jnp.full(len(images), factor)
+    )
     expected = pillow(images, lambda image: getattr(ImageEnhance, name)(image).enhance(factor))
     assert levels(ours, expected) <= 1
     assert (np.asarray(ours) != expected).mean() < 0.002
@@ -83,15 +116,29 @@ def test_blending_is_pillows_to_a_level(name, factor, images):
 
 @pytest.mark.parametrize("images", [IMAGES, WIDE], ids=["square", "wide"])
 def test_auto_contrast_is_pillows_to_a_level(images):
-    assert levels(operations.auto_contrast(jnp.asarray(images)), pillow(images, ImageOps.autocontrast)) <= 1
+    assert (
+        levels(operations.auto_contrast(jnp.asarray(images)), pillow(images, ImageOps.autocontrast))
+        <= 1
+    )
 
 
 def test_each_image_gets_its_own_operation():
     kinds = np.arange(24) % len(operations.KINDS)
     coefficients = np.tile(np.asarray(operations.IDENTITY), (24, 1))
     coefficients[kinds == 1] = operations.fixed_point((1.0, 0.3, 0.0, 0.0, 1.0, 0.0))
-    values = np.where(kinds == operations.KINDS.index("posterize"), 4.0, np.where(kinds == operations.KINDS.index("solarize"), 100.0, 1.5))
-    out = np.asarray(operations.apply(jnp.asarray(IMAGES), jnp.asarray(kinds), jnp.asarray(values, jnp.float32), jnp.asarray(coefficients)))
+    values = np.where(
+        kinds == operations.KINDS.index("posterize"),
+        4.0,
+        np.where(kinds == operations.KINDS.index("solarize"), 100.0, 1.5),
+    )
+    out = np.asarray(
+        operations.apply(
+            jnp.asarray(IMAGES),
+            jnp.asarray(kinds),
+            jnp.asarray(values, jnp.float32),
+            jnp.asarray(coefficients),
+        )
+    )
     for k, image in enumerate(IMAGES):
         name = operations.KINDS[kinds[k]]
         single = jnp.asarray(image[None])
@@ -101,12 +148,18 @@ def test_each_image_gets_its_own_operation():
             expected = operations.affine(single, jnp.asarray(coefficients[k][None]))
         else:
             operation = getattr(operations, name)
-            expected = operation(single, jnp.float32(values[k])) if name in operations._WITH_VALUE else operation(single)
+            expected = (
+                operation(single, jnp.float32(values[k]))
+                if name in operations._WITH_VALUE
+                else operation(single)
+            )
         np.testing.assert_array_equal(out[k], np.asarray(expected)[0], err_msg=name)
 
 
 def test_grey_images_of_one_channel_work():
-    out = policies.auto_augment("cifar10", 8, 8)(jax.random.key(0), jnp.asarray(IMAGES[:, :8, :8, :1]))
+    out = policies.auto_augment("cifar10", 8, 8)(
+        jax.random.key(0), jnp.asarray(IMAGES[:, :8, :8, :1])
+    )
     assert out.shape == (24, 8, 8, 1)
     assert out.dtype == jnp.uint8
 
@@ -144,14 +197,17 @@ def test_rand_augment_draws_each_operation_alone_and_repeats_with_its_key():
     first, again, other = (np.asarray(policy(jax.random.key(seed), images)) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any(axis=(1, 2, 3)).mean() > 0.5
-    rows = jax.random.randint(jax.random.split(jax.random.key(0), 3)[0], (24, 2), 0, len(policy.kind))
+    rows = jax.random.randint(
+        jax.random.split(jax.random.key(0), 3)[0], (24, 2), 0, len(policy.kind)
+    )
     assert (np.asarray(rows[:, 0]) != np.asarray(rows[:, 1])).any()
 
 
 def test_nothing_drawn_changes_nothing():
     policy = augment.rand_augment(32, 32, num_ops=2, magnitude=0)
     out = np.asarray(policy(jax.random.key(3), jnp.asarray(IMAGES)))
-    # At magnitude 0 all but auto-contrast, equalize and solarize (threshold 255: white turns black) are the identity.
+    # At magnitude 0 all but auto-contrast, equalize and solarize (threshold 255: white turns black)
+    # are the identity.
     unchanged = (out == IMAGES).all(axis=(1, 2, 3)).mean()
     assert 0.4 < unchanged < 0.9
 
@@ -159,8 +215,14 @@ def test_nothing_drawn_changes_nothing():
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda: augment.auto_augment("cifar", 32, 32), "unknown AutoAugment policy 'cifar'; did you mean 'cifar10"),
-        (lambda: augment.rand_augment(32, 32, magnitude=31), "magnitude 31; expected at least 1, and 0..30"),
+        (
+            lambda: augment.auto_augment("cifar", 32, 32),
+            "unknown AutoAugment policy 'cifar'; did you mean 'cifar10",
+        ),
+        (
+            lambda: augment.rand_augment(32, 32, magnitude=31),
+            "magnitude 31; expected at least 1, and 0..30",
+        ),
         (lambda: augment.rand_augment(32, 32, num_ops=0), "num_ops 0"),
     ],
 )

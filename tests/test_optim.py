@@ -26,12 +26,17 @@ def test_adaptive_ascend_is_the_formula():
     norm = np.sqrt(sum(np.sum((np.abs(PARAMS[k]) * grads[k]) ** 2) for k in PARAMS))
     out = optim.ascend(PARAMS, grads, 0.3, adaptive=True)
     for k in PARAMS:
-        np.testing.assert_allclose(out[k], PARAMS[k] + 0.3 * PARAMS[k] ** 2 * grads[k] / norm, rtol=1e-6)
+        np.testing.assert_allclose(
+            out[k], PARAMS[k] + 0.3 * PARAMS[k] ** 2 * grads[k] / norm, rtol=1e-6
+        )
 
 
 def test_ascend_without_gradient_or_radius_stays():
     zeros = jax.tree.map(jnp.zeros_like, PARAMS)
-    for moved in (optim.ascend(PARAMS, zeros, 0.5), optim.ascend(PARAMS, jax.grad(loss)(PARAMS), 0.0)):
+    for moved in (
+        optim.ascend(PARAMS, zeros, 0.5),
+        optim.ascend(PARAMS, jax.grad(loss)(PARAMS), 0.0),
+    ):
         jax.tree.map(np.testing.assert_array_equal, moved, PARAMS)
 
 
@@ -47,7 +52,9 @@ def test_sam_with_radius_zero_is_its_base():
 def test_sam_gives_its_base_the_gradient_at_the_ascended_point():
     sam = optim.sam(optax.sgd(1.0), 0.4)
     grads = jax.grad(loss)(PARAMS)
-    updates, state = jax.jit(lambda g, s, p: sam.update(g, s, p, grad_fn=jax.grad(loss)))(grads, sam.init(PARAMS), PARAMS)
+    updates, state = jax.jit(lambda g, s, p: sam.update(g, s, p, grad_fn=jax.grad(loss)))(
+        grads, sam.init(PARAMS), PARAMS
+    )
     expected = jax.grad(loss)(optim.ascend(PARAMS, grads, 0.4))
     jax.tree.map(lambda u, g: np.testing.assert_allclose(u, -g, rtol=1e-6), updates, expected)
     assert int(state.step) == 1
@@ -60,14 +67,18 @@ def test_a_scheduled_radius_follows_the_update_count():
     first, state = sam.update(grads, state, PARAMS, grad_fn=grad_fn)
     second, state = sam.update(grads, state, PARAMS, grad_fn=grad_fn)
     np.testing.assert_allclose(first["a"], -grads["a"])
-    np.testing.assert_allclose(second["a"], -grad_fn(optim.ascend(PARAMS, grads, 0.4))["a"], rtol=1e-6)
+    np.testing.assert_allclose(
+        second["a"], -grad_fn(optim.ascend(PARAMS, grads, 0.4))["a"], rtol=1e-6
+    )
 
 
 def test_sam_works_inside_chain_and_reaches_a_minimum():
     optimizer = optax.chain(optim.sam(optim.sgd(0.02, momentum=0.9), 0.01))
     params, state = PARAMS, optimizer.init(PARAMS)
     for _ in range(150):
-        updates, state = optimizer.update(jax.grad(loss)(params), state, params, grad_fn=jax.grad(loss))
+        updates, state = optimizer.update(
+            jax.grad(loss)(params), state, params, grad_fn=jax.grad(loss)
+        )
         params = optax.apply_updates(params, updates)
     assert loss(params) < 1e-2
 
@@ -88,8 +99,12 @@ def test_sgd_without_momentum_and_decay_is_gradient_descent():
 
 def test_schedules_at_their_corners():
     assert [optim.piecewise((1, 2, 3), (2, 4))(e) for e in range(6)] == [1, 1, 2, 2, 3, 3]
-    np.testing.assert_allclose([optim.linear(0.05, 0.5, 10)(e) for e in (0, 9, 12)], [0.05, 0.5, 0.5])
-    np.testing.assert_allclose([optim.cosine(0.2, 90)(e) for e in (0, 45, 90)], [0.2, 0.1, 0.0], atol=1e-15)
+    np.testing.assert_allclose(
+        [optim.linear(0.05, 0.5, 10)(e) for e in (0, 9, 12)], [0.05, 0.5, 0.5]
+    )
+    np.testing.assert_allclose(
+        [optim.cosine(0.2, 90)(e) for e in (0, 45, 90)], [0.2, 0.1, 0.0], atol=1e-15
+    )
     np.testing.assert_allclose(optim.cosine(0.2, 90, warmup_epochs=4)(0), 0.05)
     assert optim.constant(0.3)(7) == 0.3
     assert optim.warmup_piecewise(0.1, 0, (0.5,), (3,))(0) == 0.1

@@ -1,4 +1,6 @@
-"""Lists, folders and tfds data sources of photographs: what is read, what is refused, and the batches that come out."""
+"""Lists, folders and tfds data sources of photographs: what is read, what is refused, and the
+batches that come out.
+"""
 
 import importlib.util
 import json
@@ -10,8 +12,8 @@ import pytest
 from PIL import Image
 
 from ltjax import augment, data
-from ltjax.training import settings
-from ltjax.training.experiment import build
+from ltjax.experiment import settings
+from ltjax.experiment.experiment import build
 from ltjax.training.loop import train
 from ltjax.training.programs import StreamedPrograms
 from tests.photographs import COUNTS, TEST, crops, write_list_set
@@ -44,9 +46,25 @@ def config_for(root, **changes):
 
     config = imagenet_lt_ldam_drw_sam.get_config()
     values = {
-        **{"data.dir": str(root), "data.train_list": "train.txt", "data.test_list": "test.txt", "data.groups": ()},
-        **{"data.image_size": 32, "data.shorter_side": 36, "model.name": "resnet8", "model.width": 4, "training.batch_size": 8},
-        **{"training.epochs": 2, "training.cpu_devices": 1, "logging.tensorboard": False, "learning_rate.base": 0.02},
+        **{
+            "data.dir": str(root),
+            "data.train_list": "train.txt",
+            "data.test_list": "test.txt",
+            "data.groups": (),
+        },
+        **{
+            "data.image_size": 32,
+            "data.shorter_side": 36,
+            "model.name": "resnet8",
+            "model.width": 4,
+            "training.batch_size": 8,
+        },
+        **{
+            "training.epochs": 2,
+            "training.cpu_devices": 1,
+            "logging.tensorboard": False,
+            "learning_rate.base": 0.02,
+        },
         **{"evaluation.batch_size": 8, "checkpoint.every": 1},
     }
     config.update_from_flattened_dict(values | changes)
@@ -64,7 +82,11 @@ def test_classes_are_numbered_by_descending_count_in_both_lists(root, lists):
 
 def test_equal_counts_keep_the_lists_order(tmp_path):
     write_list_set(tmp_path, counts=(5, 5, 5))
-    assert data.load_image_list(str(tmp_path), "train.txt", "test.txt").class_names == ("0", "1", "2")
+    assert data.load_image_list(str(tmp_path), "train.txt", "test.txt").class_names == (
+        "0",
+        "1",
+        "2",
+    )
 
 
 def test_paths_may_hold_spaces(copy):
@@ -72,28 +94,57 @@ def test_paths_may_hold_spaces(copy):
     text = (copy / "train.txt").read_text().replace("images/0-0.jpg", "images/a photo.jpg")
     (copy / "train.txt").write_text(text)
     loaded = data.load_image_list(str(copy), "train.txt", "test.txt")
-    assert any(loaded.train.name(index).endswith("a photo.jpg") for index in range(len(loaded.train_labels)))
+    assert any(
+        loaded.train.name(index).endswith("a photo.jpg")
+        for index in range(len(loaded.train_labels))
+    )
 
 
 def _append(line):
-    return lambda folder: (folder / "train.txt").write_text((folder / "train.txt").read_text() + line)
+    return lambda folder: (folder / "train.txt").write_text(
+        (folder / "train.txt").read_text() + line
+    )
 
 
 @pytest.mark.parametrize(
     ("damage", "error", "message"),
     [
-        (lambda f: [path.unlink() for path in (f / "images").glob("0-*.jpg")], FileNotFoundError, "listed images are not under"),
-        (_append("images/0-0.jpg 0\n"), ValueError, "1 paths are listed twice, within a list, such as images/0-0.jpg"),
-        (lambda f: _append((f / "test.txt").read_text())(f), ValueError, "12 paths are listed twice, 12 of them in both lists"),
-        (_append("images/0-0.jpg\n"), ValueError, "train.txt, line 47: 'images/0-0.jpg'; expected a path, a space and a label"),
-        (_append("images/0-0.jpg -1\n"), ValueError, "expected a path, a space and a label of 0 or above"),
+        (
+            lambda f: [path.unlink() for path in (f / "images").glob("0-*.jpg")],
+            FileNotFoundError,
+            "listed images are not under",
+        ),
+        (
+            _append("images/0-0.jpg 0\n"),
+            ValueError,
+            "1 paths are listed twice, within a list, such as images/0-0.jpg",
+        ),
+        (
+            lambda f: _append((f / "test.txt").read_text())(f),
+            ValueError,
+            "12 paths are listed twice, 12 of them in both lists",
+        ),
+        (
+            _append("images/0-0.jpg\n"),
+            ValueError,
+            "train.txt, line 47: 'images/0-0.jpg'; expected a path, a space and a label",
+        ),
+        (
+            _append("images/0-0.jpg -1\n"),
+            ValueError,
+            "expected a path, a space and a label of 0 or above",
+        ),
         (
             lambda f: (f / "test.txt").write_text((f / "test.txt").read_text().split()[0] + " 9"),
             ValueError,
             "label 4 has no training image",
         ),
         (lambda f: (f / "train.txt").write_text("\n"), ValueError, "train.txt lists no images"),
-        (lambda f: (f / "train.txt").unlink(), FileNotFoundError, "config.data.train_list is train.txt: no such file"),
+        (
+            lambda f: (f / "train.txt").unlink(),
+            FileNotFoundError,
+            "config.data.train_list is train.txt: no such file",
+        ),
     ],
 )
 def test_bad_lists_are_refused_in_one_line(copy, damage, error, message):
@@ -107,7 +158,10 @@ def test_missing_images_are_counted_and_the_first_are_named(copy):
     missing = sorted((copy / "images").glob("*.jpg"))[:5]
     for path in missing:
         path.unlink()
-    with pytest.raises(FileNotFoundError, match=r"5 of 58 listed images are not under .*, such as images/\d-\d+.jpg, images/"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"5 of 58 listed images are not under .*, such as images/\d-\d+.jpg, images/",
+    ):
         data.load_image_list(str(copy), "train.txt", "test.txt")
 
 
@@ -120,10 +174,15 @@ def test_a_folder_a_class_is_split_by_a_seed(tmp_path):
     assert loaded.class_names == ("dog", "cat", "ant")
     assert np.bincount(loaded.train_labels).tolist() == [16, 8, 3]
     assert np.bincount(loaded.test_labels).tolist() == [4, 2, 1]
-    names = [{split.name(index) for index in range(len(split.labels))} for split in (loaded.train, loaded.test)]
+    names = [
+        {split.name(index) for index in range(len(split.labels))}
+        for split in (loaded.train, loaded.test)
+    ]
     assert not names[0] & names[1]
     assert len(names[0] | names[1]) == 34
-    again, other = (data.load_folder(str(tmp_path), test_fraction=0.2, split_seed=seed) for seed in (0, 1))
+    again, other = (
+        data.load_folder(str(tmp_path), test_fraction=0.2, split_seed=seed) for seed in (0, 1)
+    )
     assert [again.test.name(i) for i in range(7)] == [loaded.test.name(i) for i in range(7)]
     assert [other.test.name(i) for i in range(7)] != [loaded.test.name(i) for i in range(7)]
     counts = data.class_counts(loaded, "exponential", factor=0.5, max_count=0)
@@ -167,11 +226,19 @@ def prepared(tmp_path_factory):
         VERSION = tfds.core.Version("1.0.0")
 
         def _info(self):
-            features = {"image": tfds.features.Image(shape=(60, 80, 3)), "label": tfds.features.ClassLabel(names=["few", "many"])}
-            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features), supervised_keys=("image", "label"))
+            features = {
+                "image": tfds.features.Image(shape=(60, 80, 3)),
+                "label": tfds.features.ClassLabel(names=["few", "many"]),
+            }
+            return self.dataset_info_from_configs(
+                features=tfds.features.FeaturesDict(features), supervised_keys=("image", "label")
+            )
 
         def _split_generators(self, dl_manager):
-            return {"train": self._generate_examples((2, 5)), "test": self._generate_examples((2, 2))}
+            return {
+                "train": self._generate_examples((2, 5)),
+                "test": self._generate_examples((2, 2)),
+            }
 
         def _generate_examples(self, counts):
             import io
@@ -205,9 +272,9 @@ def test_tfds_data_sources_are_read_without_decoding_them_first(prepared):
 
 def collected(batches):
     batches = list(batches)
-    return [np.concatenate([getattr(batch, name) for batch in batches]) for name in ("images", "labels")], [
-        len(batch.labels) for batch in batches
-    ]
+    return [
+        np.concatenate([getattr(batch, name) for batch in batches]) for name in ("images", "labels")
+    ], [len(batch.labels) for batch in batches]
 
 
 def order(epoch):
@@ -215,7 +282,9 @@ def order(epoch):
 
 
 def batches_of(lists, **options):
-    return stream.training_batches(lists, order, **{"seed": 0, "batch_size": 8, "epochs": range(2)} | options)
+    return stream.training_batches(
+        lists, order, **{"seed": 0, "batch_size": 8, "epochs": range(2)} | options
+    )
 
 
 def test_batches_follow_the_order_and_keep_the_short_last(lists):
@@ -227,7 +296,9 @@ def test_batches_follow_the_order_and_keep_the_short_last(lists):
 
 
 def test_worker_processes_give_the_same_batches(lists):
-    np.testing.assert_array_equal(collected(batches_of(lists, workers=2))[0][0], collected(batches_of(lists))[0][0])
+    np.testing.assert_array_equal(
+        collected(batches_of(lists, workers=2))[0][0], collected(batches_of(lists))[0][0]
+    )
 
 
 def test_a_run_continued_in_the_middle_sees_what_it_would_have_seen(lists):
@@ -240,11 +311,19 @@ def test_a_run_continued_in_the_middle_sees_what_it_would_have_seen(lists):
 
 def test_two_hosts_together_hold_each_batch_once(lists):
     halves = [
-        collected(batches_of(lists, drop_last=True, rows=lambda size, part=part: np.arange(size).reshape(2, -1)[part]))[0]
+        collected(
+            batches_of(
+                lists,
+                drop_last=True,
+                rows=lambda size, part=part: np.arange(size).reshape(2, -1)[part],
+            )
+        )[0]
         for part in range(2)
     ]
     whole, _ = collected(batches_of(lists, drop_last=True))
-    joined = np.concatenate([half[0].reshape(10, 4, 32, 32, 3) for half in halves], axis=1).reshape(80, 32, 32, 3)
+    joined = np.concatenate([half[0].reshape(10, 4, 32, 32, 3) for half in halves], axis=1).reshape(
+        80, 32, 32, 3
+    )
     np.testing.assert_array_equal(joined, whole[0])
 
 
@@ -277,7 +356,9 @@ def test_an_unreadable_image_stops_the_run_and_is_named(damaged, tmp_path):
 
 def test_unreadable_images_are_skipped_counted_and_never_trained_on(damaged, tmp_path, capsys):
     folder, names = damaged
-    lists = data.load_image_list(str(folder), "train.txt", "test.txt", image_size=32, shorter_side=36)
+    lists = data.load_image_list(
+        str(folder), "train.txt", "test.txt", image_size=32, shorter_side=36
+    )
     seen = dict.fromkeys(names, 0)
     for batch in batches_of(lists):
         for index in batch.unreadable:
@@ -288,13 +369,17 @@ def test_unreadable_images_are_skipped_counted_and_never_trained_on(damaged, tmp
     train(config_for(folder, **{"data.unreadable": "skip"}), tmp_path / "run")
     output = capsys.readouterr().out
     for number, name in enumerate(sorted(names, key=output.find), 1):
-        assert f"unreadable image {number}: {folder}/{name} (another image stands in for it)" in output
+        assert (
+            f"unreadable image {number}: {folder}/{name} (another image stands in for it)" in output
+        )
 
 
 def test_unreadable_test_images_are_left_out_of_the_figures_and_told(copy, tmp_path, capsys):
     name = (copy / "test.txt").read_text().split()[0]
     (copy / name).write_bytes(b"")
-    result = train(config_for(copy, **{"data.unreadable": "skip", "training.epochs": 1}), tmp_path / "run")
+    result = train(
+        config_for(copy, **{"data.unreadable": "skip", "training.epochs": 1}), tmp_path / "run"
+    )
     assert np.sum(result["confusion"]) == 11
     assert f"{copy}/{name} (not counted in the test figures)" in capsys.readouterr().out
 
@@ -307,7 +392,9 @@ def test_a_streamed_run_killed_in_an_epoch_ends_in_the_same_parameters(root, tmp
         programs = StreamedPrograms(experiment)
         for _ in range(count):
             epoch = int(state.epoch)
-            state, position = programs.advance(state, position, experiment.settings(epoch), experiment.stage_at(epoch))
+            state, position = programs.advance(
+                state, position, experiment.settings(epoch), experiment.stage_at(epoch)
+            )
             if position == experiment.steps_per_epoch:
                 state, position = programs.next_epoch(state), 0
         return state
@@ -319,7 +406,9 @@ def test_a_streamed_run_killed_in_an_epoch_ends_in_the_same_parameters(root, tmp
 
 
 def test_samplers_drive_the_streamed_order(root):
-    config = config_for(root, **{"sampler.name": "class_balanced", "stages": (), "training.batch_size": 46})
+    config = config_for(
+        root, **{"sampler.name": "class_balanced", "stages": (), "training.batch_size": 46}
+    )
     experiment = build(config)
     programs = StreamedPrograms(experiment)
     labels = []
@@ -351,7 +440,11 @@ def test_the_record_of_a_run_tells_its_images(root, tmp_path, copy):
         ("data.test_fraction", 1.0, "expected 0 or more, below 1"),
         ("data.unreadable", "ignore", "config.data.unreadable is 'ignore'; known: error, skip"),
         ("training.accumulate", 3, "expected a divisor of config.training.batch_size, 8"),
-        ("data.groups", (390, 835), "config.data.groups do not fit image_list: .* --config.data.groups='\\(\\)' groups by"),
+        (
+            "data.groups",
+            (390, 835),
+            "config.data.groups do not fit image_list: .* --config.data.groups='\\(\\)' groups by",
+        ),
         ("data.train_list", "", "config.data.train_list is empty"),
         ("data.name", "image_lists", "did you mean 'image_list'"),
     ],
@@ -363,15 +456,21 @@ def test_bad_values_are_refused_before_the_first_step(root, field, value, messag
 
 def test_a_missing_package_is_named_before_the_first_step(root, monkeypatch):
     found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "simplejpeg" else found(name))
-    with pytest.raises(ImportError, match=r"need the package simplejpeg: pip install 'ltjax\[images\]'"):
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "simplejpeg" else found(name)
+    )
+    with pytest.raises(
+        ImportError, match=r"need the package simplejpeg: pip install 'ltjax\[images\]'"
+    ):
         build(config_for(root))
 
 
 def test_a_tiff_named_jpeg_is_read_by_what_it_is(tmp_path):
     image = next(iter(crops(0, 1)))
     image.save(tmp_path / "x.jpg", "TIFF")
-    np.testing.assert_array_equal(decode.center_crop((tmp_path / "x.jpg").read_bytes(), 60, 60), np.asarray(image)[:, 10:70])
+    np.testing.assert_array_equal(
+        decode.center_crop((tmp_path / "x.jpg").read_bytes(), 60, 60), np.asarray(image)[:, 10:70]
+    )
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "P", "RGBA"])
@@ -382,14 +481,20 @@ def test_other_colours_come_out_as_rgb(tmp_path, mode):
     assert decode.random_resized_crop(content, np.random.default_rng(0), 32).shape == (32, 32, 3)
     expected = np.asarray(Image.open(tmp_path / "x").convert("RGB"))[:, 10:70]
     # libjpeg-turbo's own four-colour conversion rounds other than Pillow's.
-    np.testing.assert_allclose(decode.center_crop(content, 60, 60).astype(int), expected, atol=1 if mode == "CMYK" else 0)
+    np.testing.assert_allclose(
+        decode.center_crop(content, 60, 60).astype(int), expected, atol=1 if mode == "CMYK" else 0
+    )
 
 
 def test_jitter_of_ones_changes_nothing_and_draws_differ():
     images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (5, 6, 7, 3)), jnp.uint8)
-    np.testing.assert_allclose(augment.color_jitter(images, jnp.ones((5, 3)), jnp.arange(5)), images, atol=1e-4)
+    np.testing.assert_allclose(
+        augment.color_jitter(images, jnp.ones((5, 3)), jnp.arange(5)), images, atol=1e-4
+    )
     drawn = augment.random_color_jitter(jax.random.key(0), images, 0.4, 0.4, 0.4)
     assert drawn.min() >= 0
     assert drawn.max() <= 255
-    same = augment.random_color_jitter(jax.random.key(1), jnp.tile(images[:1], (2, 1, 1, 1)), 0.4, 0.4, 0.4)
+    same = augment.random_color_jitter(
+        jax.random.key(1), jnp.tile(images[:1], (2, 1, 1, 1)), 0.4, 0.4, 0.4
+    )
     assert np.abs(same[0] - same[1]).max() > 1

@@ -20,7 +20,11 @@ def test_the_library_in_ten_lines_runs():
 
 
 def test_every_link_leads_to_a_file():
-    for page in (ROOT / "README.md", ROOT / "docs" / "results" / "README.md", ROOT / "CONTRIBUTING.md"):
+    for page in (
+        ROOT / "README.md",
+        ROOT / "docs" / "results" / "README.md",
+        ROOT / "CONTRIBUTING.md",
+    ):
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 

@@ -1,12 +1,14 @@
-"""Each recipe's own losses, weights, samplers, mixing, stages and optimiser through the real step, on the digits with small networks."""
+"""Each recipe's own losses, weights, samplers, mixing, stages and optimiser through the real step,
+on the digits with small networks.
+"""
 
 import jax
 import numpy as np
 import pytest
 
-from ltjax.training import experiment, settings
+from ltjax.experiment import experiment, settings
+from ltjax.experiment.parameters import split_parameters
 from ltjax.training.programs import create
-from ltjax.training.step import split_parameters
 from tests.photographs import write_list_set
 from tests.test_configs import NAMES, PHOTOGRAPHS, load
 
@@ -33,7 +35,11 @@ def test_every_recipe_trains_every_stage_and_moves_every_parameter_that_it_shoul
     config.model.name = "reslt_resnet8" if config.model.name.startswith("reslt_") else "resnet8"
     config.model.width = 6
     config.training.epochs = max(1, len(config.stages))
-    config.training.batch_size, config.training.cpu_devices, config.training.drop_last = 40 if name in PHOTOGRAPHS else 128, 1, True
+    config.training.batch_size, config.training.cpu_devices, config.training.drop_last = (
+        40 if name in PHOTOGRAPHS else 128,
+        1,
+        True,
+    )
     built = experiment.build(settings.resolve(config))
     programs = create(built)
     state, stage = built.create_state(), built.stage_at(0)
@@ -45,7 +51,10 @@ def test_every_recipe_trains_every_stage_and_moves_every_parameter_that_it_shoul
         assert np.isfinite(state.running.loss)
         assert int(state.running.first_bad_step) == -1
         trainable = built.stages[stage].config.parameters.trainable
-        old, new = (jax.tree.leaves(split_parameters(params, trainable)[0]) for params in (before, state.params))
+        old, new = (
+            jax.tree.leaves(split_parameters(params, trainable)[0])
+            for params in (before, state.params)
+        )
         assert all(not np.array_equal(a, b) for a, b in zip(old, new, strict=True))
         state = programs.next_epoch(state)
     assert stage == len(built.stages) - 1

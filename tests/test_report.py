@@ -14,7 +14,9 @@ from ltjax import report
 NAMES = [f"class {c}" for c in range(10)]
 
 
-def write_run(path, seed=0, accuracies=(0.2, 0.6, 0.5), epochs=3, finished=True, name="ldam_drw_sam", **config):
+def write_run(
+    path, seed=0, accuracies=(0.2, 0.6, 0.5), epochs=3, finished=True, name="ldam_drw_sam", **config
+):
     path.mkdir(parents=True)
     config = {
         "name": name,
@@ -45,8 +47,21 @@ def write_run(path, seed=0, accuracies=(0.2, 0.6, 0.5), epochs=3, finished=True,
     for epoch, accuracy in enumerate(accuracies):
         per_class = np.clip(accuracy + np.linspace(0.2, -0.2, 10), 0, 1).tolist()
         rows.append(
-            {"epoch": epoch, "train_loss": 1.0, "train_accuracy": 0.5, "seconds": 2.0, "test_loss": 1.0, "test_accuracy": accuracy}
-            | {"many": accuracy, "medium": accuracy, "few": accuracy, "balanced_accuracy": accuracy, "per_class": per_class}
+            {
+                "epoch": epoch,
+                "train_loss": 1.0,
+                "train_accuracy": 0.5,
+                "seconds": 2.0,
+                "test_loss": 1.0,
+                "test_accuracy": accuracy,
+            }
+            | {
+                "many": accuracy,
+                "medium": accuracy,
+                "few": accuracy,
+                "balanced_accuracy": accuracy,
+                "per_class": per_class,
+            }
         )
     (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     if finished:
@@ -65,7 +80,9 @@ def test_one_run_shows_the_last_epoch_first_and_the_best_beside_it(tmp_path):
     assert summary.figures["test_accuracy"] == (50.0, None)
     assert summary.best == (60.0, None)
     assert summary.published == 81.9
-    row = next(line for line in text.splitlines() if "ldam_drw_sam, cifar10" in line and "81.9" in line)
+    row = next(
+        line for line in text.splitlines() if "ldam_drw_sam, cifar10" in line and "81.9" in line
+    )
     assert re.findall(r"\d+\.\d+", row)[0] == "50.00"
     assert "60.00" in row
     assert "class 9" in text
@@ -74,7 +91,10 @@ def test_one_run_shows_the_last_epoch_first_and_the_best_beside_it(tmp_path):
 
 
 def test_seeds_of_one_config_stand_in_one_row_with_mean_and_deviation(tmp_path):
-    runs = [write_run(tmp_path / f"s{seed}", seed, (0.1, last)) for seed, last in enumerate((0.5, 0.6, 0.7))]
+    runs = [
+        write_run(tmp_path / f"s{seed}", seed, (0.1, last))
+        for seed, last in enumerate((0.5, 0.6, 0.7))
+    ]
     other = write_run(tmp_path / "other", name="ce")
     summaries, text = written([*runs, other], tmp_path / "out")
     assert [summary.title for summary in summaries] == ["ldam_drw_sam, cifar10", "ce, cifar10"]
@@ -90,11 +110,16 @@ def test_seeds_of_one_config_stand_in_one_row_with_mean_and_deviation(tmp_path):
 def test_equally_named_runs_are_told_apart_by_what_differs(tmp_path):
     runs = [write_run(tmp_path / "a"), write_run(tmp_path / "b", **{"sam.rho": 0.1})]
     summaries, _ = written(runs, tmp_path / "out")
-    assert [summary.title for summary in summaries] == ["ldam_drw_sam, cifar10, sam.rho=0.8", "ldam_drw_sam, cifar10, sam.rho=0.1"]
+    assert [summary.title for summary in summaries] == [
+        "ldam_drw_sam, cifar10, sam.rho=0.8",
+        "ldam_drw_sam, cifar10, sam.rho=0.1",
+    ]
 
 
 def test_a_short_run_is_not_held_against_the_published_figure(tmp_path):
-    (summary,), _ = written([write_run(tmp_path / "a", **{"training.published_epochs": 200})], tmp_path / "a")
+    (summary,), _ = written(
+        [write_run(tmp_path / "a", **{"training.published_epochs": 200})], tmp_path / "a"
+    )
     assert summary.published is None
 
 
@@ -131,7 +156,9 @@ def test_hundred_classes_are_drawn_as_a_line(tmp_path):
     record["data"]["class_counts"] = list(range(500, 0, -5))
     (path / "config.json").write_text(json.dumps(record))
     row = json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])
-    (path / "metrics.jsonl").write_text(json.dumps(row | {"per_class": [0.5] * 100, "test_top5": 0.7}) + "\n")
+    (path / "metrics.jsonl").write_text(
+        json.dumps(row | {"per_class": [0.5] * 100, "test_top5": 0.7}) + "\n"
+    )
     (path / "result.json").write_text(json.dumps({"confusion": np.eye(100, dtype=int).tolist()}))
     (summary,), text = written([path], path)
     assert summary.figures["test_top5"] == (70.0, None)

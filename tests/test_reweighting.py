@@ -18,7 +18,11 @@ def test_weights_sum_to_the_number_of_classes_and_never_favour_the_head(name):
 
 def test_effective_number_with_beta_zero_is_uniform_and_near_one_is_inverse_frequency():
     np.testing.assert_array_equal(reweighting.effective_number(COUNTS, 0.0), np.ones(3))
-    np.testing.assert_allclose(reweighting.effective_number(COUNTS, 1 - 1e-12), reweighting.inverse_frequency(COUNTS), rtol=1e-3)
+    np.testing.assert_allclose(
+        reweighting.effective_number(COUNTS, 1 - 1e-12),
+        reweighting.inverse_frequency(COUNTS),
+        rtol=1e-3,
+    )
 
 
 def test_effective_number_of_single_images_is_exact():

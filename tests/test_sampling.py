@@ -49,13 +49,19 @@ def test_a_class_without_images_is_never_drawn(name):
 def test_labels_in_any_order_are_understood():
     labels = np.random.default_rng(0).permutation(LABELS)
     indices = sampling.class_balanced(jax.random.key(0), labels, num_samples=8000)
-    np.testing.assert_allclose(np.bincount(labels[indices]) / 8000, 0.25, atol=0.03)  # over 5 standard deviations
+    np.testing.assert_allclose(
+        np.bincount(labels[indices]) / 8000, 0.25, atol=0.03
+    )  # over 5 standard deviations
 
 
 def test_progressive_starts_instance_balanced_and_ends_class_balanced():
     key = jax.random.key(0)
-    np.testing.assert_array_equal(sampling.progressive(key, LABELS, 0.0), sampling.power(key, LABELS, 1.0))
-    np.testing.assert_array_equal(sampling.progressive(key, LABELS, 1.0), sampling.class_balanced(key, LABELS))
+    np.testing.assert_array_equal(
+        sampling.progressive(key, LABELS, 0.0), sampling.power(key, LABELS, 1.0)
+    )
+    np.testing.assert_array_equal(
+        sampling.progressive(key, LABELS, 1.0), sampling.class_balanced(key, LABELS)
+    )
 
 
 def test_traced_labels_need_the_number_of_classes():

@@ -8,15 +8,20 @@ import jax
 import numpy as np
 import pytest
 
-from ltjax.training import experiment, loop, settings
-from ltjax.training.checkpoint import Checkpoints
-from ltjax.training.workdir import Workdir
+from ltjax.experiment import experiment, settings
+from ltjax.training import loop
+from ltjax.workdir.checkpoint import Checkpoints
+from ltjax.workdir.workdir import Workdir
 
 SEEDS = (3, 8)
 
 
 def params_of(config, workdir):
-    return Checkpoints(workdir).restore(experiment.build(settings.resolve(config)).state_like).state.params
+    return (
+        Checkpoints(workdir)
+        .restore(experiment.build(settings.resolve(config)).state_like)
+        .state.params
+    )
 
 
 def alone(config, seed, workdir):
@@ -35,13 +40,19 @@ TURNED = {
     "stages": ("turned", "plain"),
     "stage": {
         "turned": {"epochs": 1, "target": "rotation"},
-        "plain": {"epochs": 1, "parameters": {"trainable": "linear|layer3", "reset": "linear"}, "sampler": {"name": "class_balanced"}},
+        "plain": {
+            "epochs": 1,
+            "parameters": {"trainable": "linear|layer3", "reset": "linear"},
+            "sampler": {"name": "class_balanced"},
+        },
     },
     "sam": {"enabled": False},
 }
 
 
-@pytest.mark.parametrize(("vmap", "fields"), [(1, TURNED), (0, {})], ids=["one program, two stages", "in turn, with SAM"])
+@pytest.mark.parametrize(
+    ("vmap", "fields"), [(1, TURNED), (0, {})], ids=["one program, two stages", "in turn, with SAM"]
+)
 def test_each_seed_is_the_run_it_would_be_alone(digits_config, tmp_path, vmap, fields):
     """To rounding in one program (in float64: SAM's steps amplify float32's), bitwise in turn."""
     digits_config.update(fields)
@@ -55,9 +66,13 @@ def test_each_seed_is_the_run_it_would_be_alone(digits_config, tmp_path, vmap, f
             rows, expected = (Workdir(path).read_metrics() for path in (ours, own))
             losses = [[row["train_loss"] for row in run] for run in (rows, expected)]
             np.testing.assert_allclose(*losses, rtol=1e-4 if vmap else 0)
-            same = partial(np.testing.assert_allclose, rtol=2e-3 if vmap else 0, atol=2e-4 if vmap else 0)
+            same = partial(
+                np.testing.assert_allclose, rtol=2e-3 if vmap else 0, atol=2e-4 if vmap else 0
+            )
             jax.tree.map(same, params_of(digits_config, ours), params_of(digits_config, own))
-            assert np.abs(np.subtract(result["confusion"], single["confusion"])).sum() <= (4 if vmap else 0)
+            assert np.abs(np.subtract(result["confusion"], single["confusion"])).sum() <= (
+                4 if vmap else 0
+            )
             assert [row["seeds_together"] for row in rows] == [2, 2]
     assert results[0]["confusion"] != results[1]["confusion"]
 
@@ -91,15 +106,26 @@ def stopping(epochs):
     return stopped
 
 
-def test_killed_between_two_seeds_saving_they_continue_from_the_step_they_share(digits_config, trained):
+def test_killed_between_two_seeds_saving_they_continue_from_the_step_they_share(
+    digits_config, trained
+):
     for file in (trained / "seed8/checkpoints").glob("14"):
         shutil.rmtree(file)
-    assert Checkpoints(trained / "seed3").restore(experiment.build(settings.resolve(digits_config)).state_like).state.step == 14
+    assert (
+        Checkpoints(trained / "seed3")
+        .restore(experiment.build(settings.resolve(digits_config)).state_like)
+        .state.step
+        == 14
+    )
     results = together(digits_config, trained)
     for seed, result in zip(SEEDS, results, strict=True):
         single = alone(digits_config, seed, trained.parent / f"alone{seed}")
         assert result["confusion"] == single["confusion"]
-        assert [row["epoch"] for row in Workdir(trained / f"seed{seed}").read_metrics()] == [0, 1, 2]
+        assert [row["epoch"] for row in Workdir(trained / f"seed{seed}").read_metrics()] == [
+            0,
+            1,
+            2,
+        ]
 
 
 def test_one_of_them_continues_alone(digits_config, trained):
@@ -110,14 +136,22 @@ def test_one_of_them_continues_alone(digits_config, trained):
 
 def test_seeds_at_different_steps_are_refused_with_where_they_stand(digits_config, trained):
     with pytest.raises(
-        ValueError, match=r"do not stand at the same step: seed3 at step 14, seed8 at step 14, seed9 at the start; train them"
+        ValueError,
+        match=r"do not stand at the same step: seed3 at step 14, seed8 at step 14, seed9 at the start; train them",
     ):
         together(digits_config, trained, (3, 8, 9))
 
 
-def test_one_that_diverges_is_named_and_the_others_keep_what_they_have(digits_config, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop.programs.Programs, "evaluate", spoiled(loop.programs.Programs.evaluate))
-    with pytest.raises(loop.Diverged, match="test loss of seed 8 is NaN or infinite at epoch 2, step 14; the last good checkpoint is kept"):
+def test_one_that_diverges_is_named_and_the_others_keep_what_they_have(
+    digits_config, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        loop.programs.Programs, "evaluate", spoiled(loop.programs.Programs.evaluate)
+    )
+    with pytest.raises(
+        loop.Diverged,
+        match="test loss of seed 8 is NaN or infinite at epoch 2, step 14; the last good checkpoint is kept",
+    ):
         together(digits_config, tmp_path / "run")
     for seed in SEEDS:
         assert (tmp_path / f"run/seed{seed}/checkpoints/7").is_dir()
@@ -137,10 +171,19 @@ def spoiled(evaluate):
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"seeds": (1, 1)}, r"config.seeds is \(1, 1\); expected different integers, such as \(0, 1, 2\), or \(\)"),
+        (
+            {"seeds": (1, 1)},
+            r"config.seeds is \(1, 1\); expected different integers, such as \(0, 1, 2\), or \(\)",
+        ),
         ({"seeds": ("a",)}, "expected different integers"),
-        ({"seeds": (0, 1), "data.name": "folder"}, "photographs are decoded for one seed at a time"),
-        ({"seeds": (0, 1), "logging.wandb": True}, "config.logging.wandb, which follows one run at a time"),
+        (
+            {"seeds": (0, 1), "data.name": "folder"},
+            "photographs are decoded for one seed at a time",
+        ),
+        (
+            {"seeds": (0, 1), "logging.wandb": True},
+            "config.logging.wandb, which follows one run at a time",
+        ),
         ({"training.unroll": 0}, "config.training.unroll is 0; expected at least 1"),
     ],
 )
@@ -154,13 +197,22 @@ def test_a_command_for_one_run_wants_one_seed(digits_config, tmp_path):
     digits_config.seeds = SEEDS
     resolved = settings.resolve(digits_config)
     for command in (loop.train, loop.evaluate):
-        with pytest.raises(ValueError, match=r"config.seeds is \(3, 8\); expected \(\) here: give --config.seed=K"):
+        with pytest.raises(
+            ValueError, match=r"config.seeds is \(3, 8\); expected \(\) here: give --config.seed=K"
+        ):
             command(resolved, tmp_path)
 
 
 def test_the_command_trains_them_and_reports_their_spread(launch, tmp_path):
-    small = ("--config.model.name=resnet8", "--config.model.width=4", "--config.training.batch_size=64", "--config.training.epochs=1")
-    done = launch("--config=configs/quickstart.py", *small, "--config.seeds=(0, 1)", f"--workdir={tmp_path}")
+    small = (
+        "--config.model.name=resnet8",
+        "--config.model.width=4",
+        "--config.training.batch_size=64",
+        "--config.training.epochs=1",
+    )
+    done = launch(
+        "--config=configs/quickstart.py", *small, "--config.seeds=(0, 1)", f"--workdir={tmp_path}"
+    )
     assert done.returncode == 0, done.stderr
     assert "seeds 0, 1 together (below: their means)" in done.stdout
     [summary] = json.loads((tmp_path / "summary.json").read_text())

@@ -1,4 +1,6 @@
-"""Training in stages: what a stage states, what it leaves alone, and that a killed run continues across them."""
+"""Training in stages: what a stage states, what it leaves alone, and that a killed run continues
+across them.
+"""
 
 import os
 import signal
@@ -8,11 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ltjax.training import experiment, initial, loop, settings
-from ltjax.training.checkpoint import Checkpoints
+from ltjax.experiment import experiment, initial, settings
+from ltjax.experiment.parameters import split_parameters
+from ltjax.experiment.stages import stages_of
+from ltjax.training import loop
 from ltjax.training.programs import Programs
-from ltjax.training.step import split_parameters
-from ltjax.training.workdir import Workdir
+from ltjax.workdir.checkpoint import Checkpoints
+from ltjax.workdir.workdir import Workdir
 from tests.test_training import assert_equal, same_rows, train
 
 
@@ -36,8 +40,16 @@ def crt_config(digits_config):
 @pytest.fixture
 def rotation_config(digits_config):
     digits_config.stages = ("rotation", "classes")
-    digits_config.stage.rotation = {"epochs": 2, "target": "rotation", "loss": {"name": "cross_entropy"}}
-    digits_config.stage.classes = {"epochs": 1, "parameters": {"reset": "linear"}, "sampler": {"name": "class_balanced"}}
+    digits_config.stage.rotation = {
+        "epochs": 2,
+        "target": "rotation",
+        "loss": {"name": "cross_entropy"},
+    }
+    digits_config.stage.classes = {
+        "epochs": 1,
+        "parameters": {"reset": "linear"},
+        "sampler": {"name": "class_balanced"},
+    }
     digits_config.model.classifier = "linear"
     digits_config.loss.name = "cross_entropy"
     return digits_config
@@ -84,7 +96,9 @@ def test_layers_started_anew_are_drawn_from_the_seed(crt_config):
         state = built.create_state()
         entered = built.enter(state, 0, 1)
         assert_equal(state.params["conv1"], entered.params["conv1"])
-        assert not np.array_equal(state.params["linear"]["kernel"], entered.params["linear"]["kernel"])
+        assert not np.array_equal(
+            state.params["linear"]["kernel"], entered.params["linear"]["kernel"]
+        )
         kernels.append(np.asarray(entered.params["linear"]["kernel"]))
     np.testing.assert_array_equal(kernels[0], kernels[1])
     assert not np.array_equal(kernels[0], kernels[2])
@@ -111,12 +125,19 @@ def test_a_stages_own_schedule_counts_from_its_start_and_others_run_on(digits_co
     digits_config.stages = ("first", "second", "third")
     digits_config.stage.first = {"epochs": 160}
     digits_config.stage.second = {"epochs": 20}
-    digits_config.stage.third = {"epochs": 20, "learning_rate": {"base": 0.5, "warmup_epochs": 0, "milestones": (10,), "factors": (0.1,)}}
+    digits_config.stage.third = {
+        "epochs": 20,
+        "learning_rate": {"base": 0.5, "warmup_epochs": 0, "milestones": (10,), "factors": (0.1,)},
+    }
     digits_config.training.epochs = 200
     built = experiment.build(settings.resolve(digits_config))
     assert [built.learning_rate(epoch) for epoch in (0, 100)] == pytest.approx([0.02, 0.1])
-    assert built.learning_rate(160) == pytest.approx(0.001)  # the run's first drop, in the second stage
-    assert [built.learning_rate(epoch) for epoch in (180, 189, 190, 199)] == pytest.approx([0.5, 0.5, 0.05, 0.05])
+    assert built.learning_rate(160) == pytest.approx(
+        0.001
+    )  # the run's first drop, in the second stage
+    assert [built.learning_rate(epoch) for epoch in (180, 189, 190, 199)] == pytest.approx(
+        [0.5, 0.5, 0.05, 0.05]
+    )
 
 
 def test_stage_lengths_scale_with_the_epochs_and_the_last_is_never_left_out(crt_config):
@@ -126,7 +147,7 @@ def test_stage_lengths_scale_with_the_epochs_and_the_last_is_never_left_out(crt_
     for epochs in (None, 21, 3, 1):
         crt_config.training.epochs = epochs
         resolved = settings.resolve(crt_config)
-        lengths[resolved.training.epochs] = [stage.epochs for stage in settings.stages(resolved)]
+        lengths[resolved.training.epochs] = [stage.epochs for stage in stages_of(resolved)]
     assert lengths == {210: [200, 10], 21: [20, 1], 3: [2, 1], 1: [0, 1]}
 
 
@@ -134,16 +155,24 @@ def test_rotation_is_learned_on_four_copies_and_reported_as_such(rotation_config
     train(rotation_config, tmp_path / "run")
     rows = Workdir(tmp_path / "run").read_metrics()
     assert [row["stage"] for row in rows] == ["rotation", "rotation", "classes"]
-    assert [set(row) >= {"rotation_accuracy", "rotation_loss"} for row in rows] == [True, True, False]
+    assert [set(row) >= {"rotation_accuracy", "rotation_loss"} for row in rows] == [
+        True,
+        True,
+        False,
+    ]
     assert [row.get("target") for row in rows] == ["rotation", "rotation", None]
     assert ["test_accuracy" in row for row in rows] == [False, False, True]
-    assert rows[1]["rotation_accuracy"] > 0.29  # chance is 0.25; 2,000 turned test images, standard deviation 0.01
+    assert (
+        rows[1]["rotation_accuracy"] > 0.29
+    )  # chance is 0.25; 2,000 turned test images, standard deviation 0.01
     built, (state,) = run_epochs(rotation_config, range(1))
     assert int(state.running.count) == 4 * len(built.dataset.train_labels)
     assert state.params["linear"]["bias"].shape == (4,)
 
 
-def test_a_run_in_stages_stopped_anywhere_ends_as_if_never_stopped(rotation_config, tmp_path, monkeypatch):
+def test_a_run_in_stages_stopped_anywhere_ends_as_if_never_stopped(
+    rotation_config, tmp_path, monkeypatch
+):
     """Stopped in the first stage, and exactly at its end."""
     rotation_config.checkpoint.every = 100
     train(rotation_config, tmp_path / "whole")
@@ -165,12 +194,16 @@ def test_a_run_in_stages_stopped_anywhere_ends_as_if_never_stopped(rotation_conf
     train(rotation_config, tmp_path / "stopped")
     assert same_rows(Workdir(tmp_path / "stopped").read_metrics(), whole)
     built = experiment.build(settings.resolve(rotation_config))
-    finals = [Checkpoints(tmp_path / name).restore(built.state_like) for name in ("whole", "stopped")]
+    finals = [
+        Checkpoints(tmp_path / name).restore(built.state_like) for name in ("whole", "stopped")
+    ]
     assert [final.stage for final in finals] == [1, 1]
     assert_equal(finals[0].state.params, finals[1].state.params)
 
 
-def test_a_run_still_in_its_rotation_stage_has_nothing_to_evaluate(rotation_config, tmp_path, monkeypatch):
+def test_a_run_still_in_its_rotation_stage_has_nothing_to_evaluate(
+    rotation_config, tmp_path, monkeypatch
+):
     def stop(*arguments):
         os.kill(os.getpid(), signal.SIGTERM)
         return advance(*arguments)
@@ -196,7 +229,9 @@ def test_a_run_starts_from_another_runs_network(crt_config, tmp_path):
     train(crt_config, tmp_path / "classifier")
     final = initial.run_variables(tmp_path / "classifier")
     assert_equal(final["params"]["layer1_0"], taken["params"]["layer1_0"])
-    assert not np.array_equal(final["params"]["linear"]["kernel"], taken["params"]["linear"]["kernel"])
+    assert not np.array_equal(
+        final["params"]["linear"]["kernel"], taken["params"]["linear"]["kernel"]
+    )
 
 
 def test_init_except_keeps_its_parameters_from_the_seed(crt_config, tmp_path):
@@ -213,10 +248,22 @@ def test_init_except_keeps_its_parameters_from_the_seed(crt_config, tmp_path):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda c: c.update(stages=("features", "clasifier")), "config.stages names 'clasifier'; did you mean 'classifier'?"),
-        (lambda c: c.stage.classifier.update(epochs=0), "config.stage.classifier.epochs is 0; expected at least 1"),
-        (lambda c: c.stage.classifier.update(modle={"name": "x"}), "config.stage.classifier states 'modle'"),
-        (lambda c: c.stage.classifier.update(data={"factor": 0.1}), "config.stage.classifier states 'data'"),
+        (
+            lambda c: c.update(stages=("features", "clasifier")),
+            "config.stages names 'clasifier'; did you mean 'classifier'?",
+        ),
+        (
+            lambda c: c.stage.classifier.update(epochs=0),
+            "config.stage.classifier.epochs is 0; expected at least 1",
+        ),
+        (
+            lambda c: c.stage.classifier.update(modle={"name": "x"}),
+            "config.stage.classifier states 'modle'",
+        ),
+        (
+            lambda c: c.stage.classifier.update(data={"factor": 0.1}),
+            "config.stage.classifier states 'data'",
+        ),
         (
             lambda c: c.stage.classifier.update(loss={"nmae": "ldam"}),
             "config.stage.classifier.loss has no field 'nmae'; did you mean 'name'?",
@@ -225,10 +272,22 @@ def test_init_except_keeps_its_parameters_from_the_seed(crt_config, tmp_path):
             lambda c: c.stage.classifier.update(loss={"name": "ldma"}),
             "stage 'classifier': config.loss.name is 'ldma'; did you mean 'ldam'?",
         ),
-        (lambda c: c.stage.classifier.update(sam={"rho": "big"}), "config.stage.classifier.sam.rho is 'big'; expected a value like"),
-        (lambda c: c.stage.classifier.update(target="rotation"), "config.target is 'rotation' in the last stage"),
-        (lambda c: c.stage.classifier.parameters.update(trainable="(linear"), "expected a regular expression"),
-        (lambda c: c.update(stages=("features", "features")), "config.stages names 'features' twice"),
+        (
+            lambda c: c.stage.classifier.update(sam={"rho": "big"}),
+            "config.stage.classifier.sam.rho is 'big'; expected a value like",
+        ),
+        (
+            lambda c: c.stage.classifier.update(target="rotation"),
+            "config.target is 'rotation' in the last stage",
+        ),
+        (
+            lambda c: c.stage.classifier.parameters.update(trainable="(linear"),
+            "expected a regular expression",
+        ),
+        (
+            lambda c: c.update(stages=("features", "features")),
+            "config.stages names 'features' twice",
+        ),
     ],
 )
 def test_wrong_stages_are_refused_in_one_line(crt_config, change, told):
@@ -242,7 +301,10 @@ def test_wrong_stages_are_refused_in_one_line(crt_config, change, told):
 def test_a_pattern_that_matches_nothing_names_what_there_is(crt_config):
     crt_config.stage.classifier.parameters.trainable = "head"
     built = experiment.build(settings.resolve(crt_config))
-    with pytest.raises(ValueError, match=r"parameters.trainable 'head' matches no parameter; they begin with bn1, conv1, layer1_0"):
+    with pytest.raises(
+        ValueError,
+        match=r"parameters.trainable 'head' matches no parameter; they begin with bn1, conv1, layer1_0",
+    ):
         built.enter(built.create_state(), 0, 1)
     crt_config.stage.classifier.parameters.update(trainable="linear", reset="head")
     built = experiment.build(settings.resolve(crt_config))
@@ -253,7 +315,10 @@ def test_a_pattern_that_matches_nothing_names_what_there_is(crt_config):
 def test_a_new_target_needs_a_new_classifier(rotation_config):
     rotation_config.stage.classes.parameters.reset = ""
     built = experiment.build(settings.resolve(rotation_config))
-    with pytest.raises(ValueError, match=r"parameters have another shape than before \(linear/bias, linear/kernel\); they must start anew"):
+    with pytest.raises(
+        ValueError,
+        match=r"parameters have another shape than before \(linear/bias, linear/kernel\); they must start anew",
+    ):
         built.enter(built.create_state(), 0, 1)
 
 
@@ -262,7 +327,10 @@ def test_splitting_and_joining_parameters_gives_them_back():
     trained, whole = split_parameters(params, "linear|a/y")
     assert trained == {"a": {"y": 2}, "linear": {"kernel": 3}}
     assert whole(trained) == params
-    assert whole({"a": {"y": 9}, "linear": {"kernel": 8}}) == {"a": {"x": 1, "y": 9}, "linear": {"kernel": 8}}
+    assert whole({"a": {"y": 9}, "linear": {"kernel": 8}}) == {
+        "a": {"x": 1, "y": 9},
+        "linear": {"kernel": 8},
+    }
 
 
 def test_reslt_needs_its_network_and_takes_no_weights(digits_config):
@@ -270,7 +338,9 @@ def test_reslt_needs_its_network_and_takes_no_weights(digits_config):
     with pytest.raises(ValueError, match="the reslt loss and the reslt_ networks go together"):
         settings.resolve(digits_config)
     digits_config.model.name, digits_config.model.classifier = "reslt_resnet8", "linear"
-    with pytest.raises(ValueError, match="stage 'reweighted': the reslt loss takes no class weights"):
+    with pytest.raises(
+        ValueError, match="stage 'reweighted': the reslt loss takes no class weights"
+    ):
         settings.resolve(digits_config)
     digits_config.stages = ()
     digits_config.loss.reslt.tail_from = 10

@@ -1,4 +1,6 @@
-"""The trainer: one epoch in any number of calls and devices is the same epoch; interrupted runs end where whole ones do."""
+"""The trainer: one epoch in any number of calls and devices is the same epoch; interrupted runs end
+where whole ones do.
+"""
 
 import json
 import os
@@ -11,11 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ltjax.training import experiment, loop, settings
-from ltjax.training.checkpoint import Checkpoints
+from ltjax.experiment import experiment, schedules, settings
+from ltjax.training import loop
 from ltjax.training.programs import Programs
 from ltjax.training.step import update
-from ltjax.training.workdir import Workdir
+from ltjax.workdir.checkpoint import Checkpoints
+from ltjax.workdir.workdir import Workdir
 
 
 def final_params(config, workdir):
@@ -60,10 +63,10 @@ def test_an_epoch_is_one_compiled_call_and_settings_compile_nothing_anew(digits_
 def test_both_passes_of_sam_run_one_gradient_compiled_once(digits_config):
     built, programs, state, _ = one_epoch(digits_config, drop_last=True)
     programs.advance(programs.next_epoch(state), 0, built.settings(2))  # with class weights
-    assert built.recipe.parts.gradients._cache_size() == 1
+    assert built.recipe.compiled["parts"].gradients._cache_size() == 1
     digits_config.training.steps_per_call = 1  # one program
     whole, programs, _, _ = one_epoch(digits_config)
-    assert whole.recipe.parts.gradients._cache_size() == 0
+    assert whole.recipe.compiled["parts"].gradients._cache_size() == 0
     assert next(iter(programs._steps.values()))._cache_size() == 1
 
 
@@ -83,12 +86,17 @@ def test_drop_last_leaves_the_short_batch_out(digits_config):
 @pytest.mark.parametrize(("steps_per_call", "unroll"), [(0, 1), (4, 2)])
 def test_an_epoch_in_any_number_of_calls_is_the_same_epoch(digits_config, steps_per_call, unroll):
     digits_config.sam.rho = 0.05
-    # A scan is another program: the same arithmetic in another order. In float64, since 7 SAM steps amplify float32's rounding.
+    # A scan is another program: the same arithmetic in another order. In float64, since 7 SAM steps
+    # amplify float32's rounding.
     with jax.enable_x64(True):
         _, _, one_by_one, calls = one_epoch(digits_config, steps_per_call=1)
         assert calls == 7
         _, _, together, _ = one_epoch(digits_config, steps_per_call=steps_per_call, unroll=unroll)
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=2e-3, atol=2e-4), together.params, one_by_one.params)
+    jax.tree.map(
+        partial(np.testing.assert_allclose, rtol=2e-3, atol=2e-4),
+        together.params,
+        one_by_one.params,
+    )
     assert int(together.running.correct) == pytest.approx(int(one_by_one.running.correct), abs=2)
 
 
@@ -115,7 +123,8 @@ AUGMENTED = {
     ids=["plain", "augmented and mixed", "rotation"],
 )
 def test_eight_devices_give_the_numbers_of_one(digits_config, fields):
-    """Computed in float64, where only the order of sums differs, with parameters kept in float32 (hence 2e-5 after 7 SAM steps).
+    """Computed in float64, where only the order of sums differs, with parameters kept in float32
+    (hence 2e-5 after 7 SAM steps).
 
     The short last batch (33 images) does not divide by 8.
     """
@@ -128,7 +137,9 @@ def test_eight_devices_give_the_numbers_of_one(digits_config, fields):
             results[devices] = (state, programs.evaluate(state.variables, built.stage_at(0)))
             assert len(state.step.sharding.device_set) == devices
     (one, one_sums), (eight, eight_sums) = results[1], results[8]
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=2e-5), eight.params, one.params)
+    jax.tree.map(
+        partial(np.testing.assert_allclose, rtol=1e-4, atol=2e-5), eight.params, one.params
+    )
     np.testing.assert_allclose(eight.running.loss, one.running.loss, rtol=1e-5)
     assert int(np.abs(np.asarray(eight_sums.confusion) - np.asarray(one_sums.confusion)).sum()) <= 2
 
@@ -136,13 +147,19 @@ def test_eight_devices_give_the_numbers_of_one(digits_config, fields):
 def test_the_batch_must_divide_over_the_devices(digits_config):
     digits_config.training.cpu_devices = 8
     digits_config.training.batch_size = 60
-    with pytest.raises(ValueError, match="batch_size is 60; expected a multiple of the 8 cpu devices"):
+    with pytest.raises(
+        ValueError, match="batch_size is 60; expected a multiple of the 8 cpu devices"
+    ):
         experiment.build(settings.resolve(digits_config))
 
 
 def test_evaluation_sees_every_test_image_once_whatever_the_batch(digits_config):
     results = []
-    for size, calls in ((1000, 1), (130, 1), (130, 0)):  # 500 images: one padded batch, four by one, four by a scan
+    for size, calls in (
+        (1000, 1),
+        (130, 1),
+        (130, 0),
+    ):  # 500 images: one padded batch, four by one, four by a scan
         digits_config.evaluation.batch_size = size
         digits_config.training.steps_per_call = calls
         built = experiment.build(settings.resolve(digits_config))
@@ -160,8 +177,12 @@ def test_the_second_pass_of_sam_updates_the_statistics_only_if_asked(digits_conf
     state = built.create_state()
     images = jax.random.normal(jax.random.key(0), (16, 8, 8, 1))
     after = update(built.recipe, state, images, jnp.arange(16) % 10, built.settings(0))
-    first = built.recipe.model.apply(state.variables, images, train=True, mutable=["batch_stats"])[1]["batch_stats"]
-    same = jax.tree.leaves(jax.tree.map(lambda a, b: np.allclose(a, b, rtol=1e-5), after.batch_stats, first))
+    first = built.recipe.model.apply(state.variables, images, train=True, mutable=["batch_stats"])[
+        1
+    ]["batch_stats"]
+    same = jax.tree.leaves(
+        jax.tree.map(lambda a, b: np.allclose(a, b, rtol=1e-5), after.batch_stats, first)
+    )
     assert all(same) != both
 
 
@@ -187,7 +208,9 @@ def test_deferred_sampling_shuffles_before_its_epoch(digits_config):
     digits_config.stage.balanced = {"epochs": 1, "sampler": {"name": "class_balanced"}}
     built = experiment.build(settings.resolve(digits_config))
     labels = jnp.asarray(built.dataset.train_labels)
-    early, late = (np.asarray(recipe.order(jax.random.key(0), labels, 2)) for recipe in built.recipes)
+    early, late = (
+        np.asarray(recipe.order(jax.random.key(0), labels, 2)) for recipe in built.recipes
+    )
     np.testing.assert_array_equal(np.sort(early), np.arange(len(labels)))
     assert len(np.unique(late)) < len(labels)
 
@@ -201,9 +224,17 @@ def test_a_run_leaves_its_records_and_a_finished_one_is_not_trained_again(digits
     assert result["last"] == rows[-1]
     assert result["best"] == max(rows, key=lambda row: row["test_accuracy"])
     assert np.trace(result["confusion"]) / 500 == rows[-1]["test_accuracy"]
-    assert {"train_loss", "train_accuracy", "learning_rate", "rho", "many", "medium", "few", "balanced_accuracy", "per_class"} <= rows[
-        0
-    ].keys()
+    assert {
+        "train_loss",
+        "train_accuracy",
+        "learning_rate",
+        "rho",
+        "many",
+        "medium",
+        "few",
+        "balanced_accuracy",
+        "per_class",
+    } <= rows[0].keys()
     record = json.loads((workdir / "config.json").read_text())
     assert record["config"]["loss.name"] == "ldam"
     assert record["starts"][0]["versions"]["jax"] == jax.__version__
@@ -218,7 +249,9 @@ def test_a_run_leaves_its_records_and_a_finished_one_is_not_trained_again(digits
 def whole(digits_config, tmp_path):
     """An uninterrupted run's rows and final parameters."""
     train(digits_config, tmp_path / "whole")
-    return Workdir(tmp_path / "whole").read_metrics(), final_params(digits_config, tmp_path / "whole")
+    return Workdir(tmp_path / "whole").read_metrics(), final_params(
+        digits_config, tmp_path / "whole"
+    )
 
 
 def same_rows(a, b):
@@ -229,7 +262,9 @@ def same_rows(a, b):
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_stopped_in_the_middle_of_an_epoch_ends_as_if_never_stopped(digits_config, tmp_path, whole, signum, monkeypatch):
+def test_a_run_stopped_in_the_middle_of_an_epoch_ends_as_if_never_stopped(
+    digits_config, tmp_path, whole, signum, monkeypatch
+):
     """The signal comes after the third step of the second epoch."""
     calls = []
     advance = Programs.advance
@@ -242,7 +277,10 @@ def test_a_run_stopped_in_the_middle_of_an_epoch_ends_as_if_never_stopped(digits
 
     monkeypatch.setattr(Programs, "advance", counted)
     workdir = tmp_path / "stopped"
-    with pytest.raises(loop.Stopped, match=r"saved at epoch 2, step 10; the same command with --workdir=.* continues") as stopped:
+    with pytest.raises(
+        loop.Stopped,
+        match=r"saved at epoch 2, step 10; the same command with --workdir=.* continues",
+    ) as stopped:
         train(digits_config, workdir)
     assert stopped.value.signum == signum
     train(digits_config, workdir)
@@ -267,10 +305,14 @@ def test_training_outside_the_main_thread_works(digits_config, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_truncated_newest_checkpoint_is_reported_and_the_run_ends_the_same(digits_config, tmp_path, whole, capsys):
+def test_a_truncated_newest_checkpoint_is_reported_and_the_run_ends_the_same(
+    digits_config, tmp_path, whole, capsys
+):
     workdir = tmp_path / "whole"
     newest = max((workdir / "checkpoints").iterdir(), key=lambda path: int(path.name))
-    largest = max((newest / "state").rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
+    largest = max(
+        (newest / "state").rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0
+    )
     largest.write_bytes(largest.read_bytes()[:100])
     train(digits_config, workdir)
     assert f"checkpoints/{newest.name} is damaged" in capsys.readouterr().out
@@ -296,7 +338,7 @@ def test_a_diverging_run_stops_with_its_epoch_and_step_and_keeps_the_last_good_c
     digits_config, tmp_path, steps_per_call, monkeypatch
 ):
     digits_config.training.steps_per_call = steps_per_call
-    at = settings.learning_rate_schedule
+    at = schedules.learning_rate_schedule
 
     def exploding(config, *span):
         schedule = at(config, *span)
@@ -304,24 +346,37 @@ def test_a_diverging_run_stops_with_its_epoch_and_step_and_keeps_the_last_good_c
 
     monkeypatch.setattr(settings, "learning_rate_schedule", exploding)
     workdir = tmp_path / "run"
-    # The rate of epoch 2 is NaN: its first step (7) ruins the parameters, the loss of the next is NaN.
-    with pytest.raises(loop.Diverged, match=r"training loss is NaN or infinite at epoch 2, step 8; the last good checkpoint is kept"):
+    # The rate of epoch 2 is NaN: its first step (7) ruins the parameters, the loss of the next is
+    # NaN.
+    with pytest.raises(
+        loop.Diverged,
+        match=r"training loss is NaN or infinite at epoch 2, step 8; the last good checkpoint is kept",
+    ):
         train(digits_config, workdir)
     monkeypatch.setattr(settings, "learning_rate_schedule", at)
-    kept = Checkpoints(workdir).restore(experiment.build(settings.resolve(digits_config)).state_like)[0]
+    kept = Checkpoints(workdir).restore(
+        experiment.build(settings.resolve(digits_config)).state_like
+    )[0]
     assert int(kept.step) == 7
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(kept.params))
 
 
 @pytest.mark.parametrize(
     ("field", "value", "told"),
-    [("loss.ldam.scale", 10.0, r"loss.ldam.scale \(30.0 there, 10.0 now\)"), ("seed", 7, r"seed \(0 there, 7 now\)")],
+    [
+        ("loss.ldam.scale", 10.0, r"loss.ldam.scale \(30.0 there, 10.0 now\)"),
+        ("seed", 7, r"seed \(0 there, 7 now\)"),
+    ],
 )
-def test_a_workdir_of_another_config_is_refused_with_the_differing_fields(digits_config, tmp_path, field, value, told):
+def test_a_workdir_of_another_config_is_refused_with_the_differing_fields(
+    digits_config, tmp_path, field, value, told
+):
     digits_config.training.epochs = 1
     train(digits_config, tmp_path / "run")
     digits_config.update_from_flattened_dict({field: value})
-    with pytest.raises(ValueError, match=f"was made with another config: {told}; use another --workdir"):
+    with pytest.raises(
+        ValueError, match=f"was made with another config: {told}; use another --workdir"
+    ):
         train(digits_config, tmp_path / "run")
 
 
@@ -376,14 +431,19 @@ def test_init_from_starts_at_those_weights_and_evaluates_them(digits_config, tmp
     built = experiment.build(config)
     images = (built.dataset.test_images / 255.0 - config.data.mean) / config.data.std
     predicted = jnp.argmax(model.apply(variables, images.astype(np.float32)), axis=-1)
-    assert result["test_accuracy"] == pytest.approx(float(np.mean(np.asarray(predicted) == built.dataset.test_labels)), abs=0.003)
+    assert result["test_accuracy"] == pytest.approx(
+        float(np.mean(np.asarray(predicted) == built.dataset.test_labels)), abs=0.003
+    )
 
 
 def test_init_from_another_kind_of_network_is_refused(digits_config, tmp_path):
     from ltjax import models
 
     model = models.create("resnet8", 10, classifier="linear", width=4)
-    np.savez(tmp_path / "w.npz", **models.to_torch("resnet8", {**model.init(jax.random.key(5), jnp.zeros((1, 8, 8, 1)))}))
+    np.savez(
+        tmp_path / "w.npz",
+        **models.to_torch("resnet8", {**model.init(jax.random.key(5), jnp.zeros((1, 8, 8, 1)))}),
+    )
     digits_config.init_from = str(tmp_path / "w.npz")
     with pytest.raises(ValueError, match=r"config.init_from: .*w.npz"):
         loop.evaluate(settings.resolve(digits_config), None)
@@ -399,7 +459,10 @@ def test_weights_and_biases_gets_every_epoch_when_asked(digits_config, tmp_path,
     import types
 
     logged, begun = [], {}
-    run = types.SimpleNamespace(log=lambda values, step: logged.append((step, values)), finish=lambda: logged.append("finished"))
+    run = types.SimpleNamespace(
+        log=lambda values, step: logged.append((step, values)),
+        finish=lambda: logged.append("finished"),
+    )
     fake = types.SimpleNamespace(init=lambda **options: begun.update(options) or run)
     monkeypatch.setitem(sys.modules, "wandb", fake)
     digits_config.logging.wandb = True

@@ -1,10 +1,20 @@
 """Augmentation of a batch on the device: batched, under jit, per-example randomness from one key.
 
-Each random augmentation is a draw (`random_*`, takes a key) and a deterministic operation (takes the drawn values), so that
-the operation can be checked against another library given the same draw.
+Each random augmentation is a draw (`random_*`, takes a key) and a deterministic operation (takes
+the drawn values), so that the operation can be checked against another library given the same draw.
 """
 
-from ltjax.augment.basic import crop, cutout, flip, normalize, random_crop_flip, random_cutout, resize, rotate90, rotations
+from ltjax.augment.basic import (
+    crop,
+    cutout,
+    flip,
+    normalize,
+    random_crop_flip,
+    random_cutout,
+    resize,
+    rotate90,
+    rotations,
+)
 from ltjax.augment.jitter import color_jitter, random_color_jitter
 from ltjax.augment.mixing import MIXES, Mixed, cutmix, mixup, remix
 from ltjax.augment.policies import AUTOAUGMENT, Policy, auto_augment, rand_augment

@@ -34,7 +34,9 @@ def flip(images: jax.Array, flipped: jax.Array) -> jax.Array:
     return jnp.where(flipped[:, None, None, None], images[:, :, ::-1], images)
 
 
-def random_crop_flip(key: jax.Array, images: jax.Array, *, padding: int = 4, flip_probability: float = 0.5) -> jax.Array:
+def random_crop_flip(
+    key: jax.Array, images: jax.Array, *, padding: int = 4, flip_probability: float = 0.5
+) -> jax.Array:
     """The CIFAR augmentation: zero-pad, random crop of the original size, random horizontal flip.
 
     Args:
@@ -50,7 +52,9 @@ def random_crop_flip(key: jax.Array, images: jax.Array, *, padding: int = 4, fli
     """
     crop_key, flip_key = jax.random.split(key)
     if padding:
-        images = crop(images, jax.random.randint(crop_key, (images.shape[0], 2), 0, 2 * padding + 1), padding)
+        images = crop(
+            images, jax.random.randint(crop_key, (images.shape[0], 2), 0, 2 * padding + 1), padding
+        )
     if flip_probability:
         images = flip(images, jax.random.bernoulli(flip_key, flip_probability, (images.shape[0],)))
     return images
@@ -60,8 +64,10 @@ def cutout(images: jax.Array, centers: jax.Array, size: int, fill: float = 0.0) 
     """Sets a square of each image to `fill`; the part of it outside the image is cut off.
 
     Args:
-      images: [B, H, W, C], any dtype; on normalised images a fill of 0 is the mean colour, as published.
-      centers: int [B, 2], row and column in the image. The square covers [center - size // 2, center + size - size // 2).
+      images: [B, H, W, C], any dtype; on normalised images a fill of 0 is the mean colour, as
+        published.
+      centers: int [B, 2], row and column in the image. The square covers [center - size // 2,
+        center + size - size // 2).
       size: side in pixels.
       fill: value.
 
@@ -78,17 +84,21 @@ def cutout(images: jax.Array, centers: jax.Array, size: int, fill: float = 0.0) 
     return jnp.where(square[..., None], jnp.asarray(fill, images.dtype), images)
 
 
-def random_cutout(key: jax.Array, images: jax.Array, size: int = 16, fill: float = 0.0) -> jax.Array:
+def random_cutout(
+    key: jax.Array, images: jax.Array, size: int = 16, fill: float = 0.0
+) -> jax.Array:
     """`cutout` around a pixel drawn uniformly for each image.
 
-    Source: DeVries and Taylor, 2017, arXiv:1708.04552, section 3.2; side 16 for CIFAR-10, 8 for CIFAR-100.
+    Source: DeVries and Taylor, 2017, arXiv:1708.04552, section 3.2; side 16 for CIFAR-10, 8 for
+    CIFAR-100.
     """
     shape = jnp.asarray(images.shape[1:3])
     return cutout(images, jax.random.randint(key, (images.shape[0], 2), 0, shape), size, fill)
 
 
 def rotate90(images: jax.Array, turns: jax.Array) -> jax.Array:
-    """Turns square images [B, H, H, C] counter-clockwise by 90 degrees times `turns`, int [B] in 0..3.
+    """Turns square images [B, H, H, C] counter-clockwise by 90 degrees times `turns`, int [B] in
+    0..3.
 
     Raises:
       ValueError: images that are not square.
@@ -98,15 +108,19 @@ def rotate90(images: jax.Array, turns: jax.Array) -> jax.Array:
 
 
 def rotations(images: jax.Array) -> jax.Array:
-    """All four quarter turns of each image: [B, 4, H, H, C], counter-clockwise by 0, 90, 180, 270 degrees.
+    """All four quarter turns of each image: [B, 4, H, H, C], counter-clockwise by 0, 90, 180, 270
+    degrees.
 
     Raises:
       ValueError: images that are not square.
 
-    Source: Gidaris et al. (RotNet), ICLR 2018, arXiv:1803.07728, section 3.1: all four copies stand in one batch.
+    Source: Gidaris et al. (RotNet), ICLR 2018, arXiv:1803.07728, section 3.1: all four copies stand
+    in one batch.
     """
     if images.shape[1] != images.shape[2]:
-        raise ValueError(f"images are {images.shape[1]}x{images.shape[2]}; expected square ones to turn")
+        raise ValueError(
+            f"images are {images.shape[1]}x{images.shape[2]}; expected square ones to turn"
+        )
     quarter = jnp.swapaxes(images, 1, 2)
     return jnp.stack([images, quarter[:, ::-1], images[:, ::-1, ::-1], quarter[:, :, ::-1]], axis=1)
 
@@ -114,14 +128,21 @@ def rotations(images: jax.Array) -> jax.Array:
 def resize(images: jax.Array, resolution: int) -> jax.Array:
     """Bilinear resize of floating-point images [B, H, W, C] to [B, resolution, resolution, C].
 
-    Half-pixel centres, as torch's interpolate(mode="bilinear", align_corners=False); with antialiasing where it shrinks.
+    Half-pixel centres, as torch's interpolate(mode="bilinear", align_corners=False); with
+    antialiasing where it shrinks.
     """
     if images.shape[1:3] == (resolution, resolution):
         return images
-    return jax.image.resize(images, (images.shape[0], resolution, resolution, images.shape[-1]), "bilinear")
+    return jax.image.resize(
+        images, (images.shape[0], resolution, resolution, images.shape[-1]), "bilinear"
+    )
 
 
-def normalize(images: jax.Array, mean: ArrayLike | Sequence[float], std: ArrayLike | Sequence[float]) -> jax.Array:
-    """uint8 images [..., C] to (images / 255 - mean) / std in the default floating dtype; mean and std are [C] of [0, 1] values."""
+def normalize(
+    images: jax.Array, mean: ArrayLike | Sequence[float], std: ArrayLike | Sequence[float]
+) -> jax.Array:
+    """uint8 images [..., C] to (images / 255 - mean) / std in the default floating dtype; mean and
+    std are [C] of [0, 1] values.
+    """
     dtype = jnp.result_type(float)
     return (images.astype(dtype) / 255.0 - jnp.asarray(mean, dtype)) / jnp.asarray(std, dtype)

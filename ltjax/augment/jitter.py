@@ -11,7 +11,8 @@ ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
 
 
 def color_jitter(images: jax.Array, factors: jax.Array, order: jax.Array) -> jax.Array:
-    """Brightness, contrast and saturation of each image, scaled one after the other, each cut off at 0 and 255.
+    """Brightness, contrast and saturation of each image, scaled one after the other, each cut off
+    at 0 and 255.
 
     Args:
       images: [B, H, W, 3] in 0..255, uint8 or floating point.
@@ -21,7 +22,8 @@ def color_jitter(images: jax.Array, factors: jax.Array, order: jax.Array) -> jax
     Returns:
       float32 [B, H, W, 3], not rounded to whole values.
 
-    Source: torchvision's ColorJitter (brightness against black, contrast against the mean grey, saturation against the image in grey).
+    Source: torchvision's ColorJitter (brightness against black, contrast against the mean grey,
+    saturation against the image in grey).
     """
     images = images.astype(jnp.float32)
     grey_weights = jnp.asarray(_GREY)
@@ -37,8 +39,11 @@ def color_jitter(images: jax.Array, factors: jax.Array, order: jax.Array) -> jax
     return jax.vmap(one)(images, factors, order)
 
 
-def random_color_jitter(key: jax.Array, images: jax.Array, brightness: float, contrast: float, saturation: float) -> jax.Array:
-    """Jitter with factors uniform in 1 - x..1 + x (not below 0) and a random order, each image its own.
+def random_color_jitter(
+    key: jax.Array, images: jax.Array, brightness: float, contrast: float, saturation: float
+) -> jax.Array:
+    """Jitter with factors uniform in 1 - x..1 + x (not below 0) and a random order, each image its
+    own.
 
     Args:
       key: PRNG key.
@@ -50,5 +55,9 @@ def random_color_jitter(key: jax.Array, images: jax.Array, brightness: float, co
     """
     factor_key, order_key = jax.random.split(key)
     spread = jnp.asarray([brightness, contrast, saturation])
-    factors = jax.random.uniform(factor_key, (images.shape[0], 3), minval=jnp.maximum(1.0 - spread, 0.0), maxval=1.0 + spread)
-    return color_jitter(images, factors, jax.random.randint(order_key, (images.shape[0],), 0, len(ORDERS)))
+    factors = jax.random.uniform(
+        factor_key, (images.shape[0], 3), minval=jnp.maximum(1.0 - spread, 0.0), maxval=1.0 + spread
+    )
+    return color_jitter(
+        images, factors, jax.random.randint(order_key, (images.shape[0],), 0, len(ORDERS))
+    )

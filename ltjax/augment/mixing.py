@@ -1,6 +1,7 @@
 """Mixing of images with partners from the same batch: mixup, CutMix, Remix.
 
-Each returns the mixed images, the partners, and lam: train on lam * loss(y) + (1 - lam) * loss(y[partner]).
+Each returns the mixed images, the partners, and lam: train on lam * loss(y) + (1 - lam) *
+loss(y[partner]).
 """
 
 from __future__ import annotations
@@ -44,11 +45,13 @@ def mixup(key: jax.Array, images: jax.Array, alpha: float = 1.0) -> Mixed:
 
 
 def cutmix(key: jax.Array, images: jax.Array, alpha: float = 1.0) -> Mixed:
-    """Puts a rectangle of the partner into each image, one rectangle a batch; lam is the share of the image's own pixels.
+    """Puts a rectangle of the partner into each image, one rectangle a batch; lam is the share of
+    the image's own pixels.
 
     Args, Returns and Raises as `mixup`; images of any dtype.
 
-    Source: Yun et al., ICCV 2019, arXiv:1905.04899, eq. 1 and 2: sides W and H times sqrt(1 - lam), cut off at the border, and lam
+    Source: Yun et al., ICCV 2019, arXiv:1905.04899, eq. 1 and 2: sides W and H times sqrt(1 - lam),
+    cut off at the border, and lam
       computed anew from what is left.
     """
     partner, lam = _draw(key, images, alpha)
@@ -77,10 +80,11 @@ def remix(
     kappa: float = 3.0,
     tau: float = 0.5,
 ) -> Mixed:
-    """Mixup whose label goes to the rarer class where the counts are far apart; lam is an example's own, [B].
+    """Mixup whose label goes to the rarer class where the counts are far apart; lam is an example's
+    own, [B].
 
-    With counts n_i of an image's class and n_j of its partner's: the label's lam is 0 if n_i / n_j >= kappa and lam < tau; 1 if
-    n_i / n_j <= 1 / kappa and 1 - lam < tau; else the images' lam.
+    With counts n_i of an image's class and n_j of its partner's: the label's lam is 0 if n_i / n_j
+    >= kappa and lam < tau; 1 if n_i / n_j <= 1 / kappa and 1 - lam < tau; else the images' lam.
 
     Args:
       key, images, alpha: as `mixup`.
@@ -102,7 +106,12 @@ def remix(
     return Mixed(mixed, partner, jnp.where(to_partner, 0.0, jnp.where(to_own, 1.0, lam)))
 
 
-MIXES: dict[str, Callable[..., Mixed] | None] = {"none": None, "mixup": mixup, "cutmix": cutmix, "remix": remix}
+MIXES: dict[str, Callable[..., Mixed] | None] = {
+    "none": None,
+    "mixup": mixup,
+    "cutmix": cutmix,
+    "remix": remix,
+}
 """Name in a config -> mixing."""
 
 

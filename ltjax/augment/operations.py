@@ -1,8 +1,9 @@
-"""The image operations of AutoAugment and RandAugment on uint8 batches, each with a parameter an image, in Pillow's arithmetic.
+"""The image operations of AutoAugment and RandAugment on uint8 batches, each with a parameter an
+image, in Pillow's arithmetic.
 
-Geometry uses Pillow's 16.16 fixed point, and equalize, invert, solarize, posterize and the grey of contrast and colour its integers, so
-these equal Pillow's bit for bit. Blending is float32 in Pillow too, and auto-contrast float64: equal but for a level (1/255) where
-rounding falls on an integer.
+Geometry uses Pillow's 16.16 fixed point, and equalize, invert, solarize, posterize and the grey of
+contrast and colour its integers, so these equal Pillow's bit for bit. Blending is float32 in Pillow
+too, and auto-contrast float64: equal but for a level (1/255) where rounding falls on an integer.
 """
 
 from __future__ import annotations
@@ -31,8 +32,11 @@ KINDS = (
 )
 
 
-def apply(images: jax.Array, kind: jax.Array, value: jax.Array, coefficients: jax.Array, fill: int = 128) -> jax.Array:
-    """Each image's own operation. All are computed and one is kept: far cheaper under jit than a branch an image.
+def apply(
+    images: jax.Array, kind: jax.Array, value: jax.Array, coefficients: jax.Array, fill: int = 128
+) -> jax.Array:
+    """Each image's own operation. All are computed and one is kept: far cheaper under jit than a
+    branch an image.
 
     Args:
       images: uint8 [B, H, W, C].
@@ -74,7 +78,9 @@ def affine(images: jax.Array, coefficients: jax.Array, fill: int = 128) -> jax.A
 
 
 def fixed_point(matrix: tuple[float, ...]) -> np.ndarray:
-    """Pillow's fixed-point form, int32 [6], of x' = a x + b y + c, y' = d x + e y + f (output to input pixels)."""
+    """Pillow's fixed-point form, int32 [6], of x' = a x + b y + c, y' = d x + e y + f (output to
+    input pixels).
+    """
     a, b, c, d, e, f = matrix
     values = (a, b, c + a * 0.5 + b * 0.5, d, e, f + d * 0.5 + e * 0.5)
     return np.asarray([math.floor(value * 65536.0 + 0.5) for value in values], np.int32)
@@ -89,7 +95,9 @@ def rotation(degrees: float, height: int, width: int) -> tuple[float, ...]:
 
 
 def auto_contrast(images: jax.Array) -> jax.Array:
-    """Stretches each channel so that its darkest pixel becomes 0 and its lightest 255; ImageOps.autocontrast."""
+    """Stretches each channel so that its darkest pixel becomes 0 and its lightest 255;
+    ImageOps.autocontrast.
+    """
     pixels = images.astype(jnp.int32)
     low, high = (reduce(pixels, axis=(1, 2), keepdims=True) for reduce in (jnp.min, jnp.max))
     stretched = 255 * (pixels - low) // jnp.maximum(high - low, 1)
@@ -99,8 +107,12 @@ def auto_contrast(images: jax.Array) -> jax.Array:
 def equalize(images: jax.Array) -> jax.Array:
     """Flattens each channel's histogram; ImageOps.equalize."""
     batch, height, width, channels = images.shape
-    pixels = images.reshape(batch, height * width, channels).astype(jnp.int32).transpose(0, 2, 1)  # [B, C, N]
-    histogram = jax.vmap(jax.vmap(lambda values: jnp.zeros(256, jnp.int32).at[values].add(1)))(pixels)
+    pixels = (
+        images.reshape(batch, height * width, channels).astype(jnp.int32).transpose(0, 2, 1)
+    )  # [B, C, N]
+    histogram = jax.vmap(jax.vmap(lambda values: jnp.zeros(256, jnp.int32).at[values].add(1)))(
+        pixels
+    )
     below = jnp.cumsum(histogram, axis=-1) - histogram
     brightest = jnp.take_along_axis(histogram, pixels.max(axis=-1, keepdims=True), axis=-1)
     step = (height * width - brightest) // 255
@@ -146,14 +158,18 @@ def color(images: jax.Array, factor: jax.Array) -> jax.Array:
 
 
 def sharpness(images: jax.Array, factor: jax.Array) -> jax.Array:
-    """Blends with the smoothed image (3x3, centre 5 of 13, border kept); factor [B], 1 changes nothing."""
+    """Blends with the smoothed image (3x3, centre 5 of 13, border kept); factor [B], 1 changes
+    nothing.
+    """
     pixels = images.astype(jnp.int32)
     if min(images.shape[1:3]) < 3:
         return images
     total = 4 * pixels[:, 1:-1, 1:-1]
     for row in range(3):
         for column in range(3):
-            total += pixels[:, row : row + pixels.shape[1] - 2, column : column + pixels.shape[2] - 2]
+            total += pixels[
+                :, row : row + pixels.shape[1] - 2, column : column + pixels.shape[2] - 2
+            ]
     return _blend(pixels.at[:, 1:-1, 1:-1].set((2 * total + 13) // 26), images, factor)
 
 
@@ -163,7 +179,9 @@ _WITH_VALUE = ("solarize", "posterize", "brightness", "contrast", "color", "shar
 def _blend(start: jax.Array, images: jax.Array, factor: jax.Array) -> jax.Array:
     """Start + factor * (images - start), cut to 0..255 and truncated; ImagingBlend."""
     start, end = start.astype(jnp.float32), images.astype(jnp.float32)
-    return jnp.clip(start + _each(factor).astype(jnp.float32) * (end - start), 0.0, 255.0).astype(images.dtype)
+    return jnp.clip(start + _each(factor).astype(jnp.float32) * (end - start), 0.0, 255.0).astype(
+        images.dtype
+    )
 
 
 def _grey(images: jax.Array) -> jax.Array:

@@ -1,4 +1,6 @@
-"""AutoAugment and RandAugment: which operation each image gets, drawn from a table made once on the host."""
+"""AutoAugment and RandAugment: which operation each image gets, drawn from a table made once on the
+host.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ import numpy as np
 from ltjax.augment import operations
 from ltjax.names import unknown
 
-# (operation, probability, magnitude 0..9) twice a sub-policy; Cubuk et al., CVPR 2019, arXiv:1805.09501, tables 7 and 9.
+# (operation, probability, magnitude 0..9) twice a sub-policy; Cubuk et al., CVPR 2019,
+# arXiv:1805.09501, tables 7 and 9.
 _CIFAR10 = """
 Invert 0.1 -, Contrast 0.2 6;  Rotate 0.7 2, TranslateX 0.3 9;  Sharpness 0.8 1, Sharpness 0.9 3;  ShearY 0.5 8, TranslateY 0.7 9
 AutoContrast 0.5 -, Equalize 0.9 -;  ShearY 0.2 7, Posterize 0.3 7;  Color 0.4 3, Brightness 0.6 7;  Sharpness 0.3 9, Brightness 0.7 9
@@ -42,7 +45,8 @@ AUTOAUGMENT = {"cifar10": _CIFAR10, "cifar100": _CIFAR10, "imagenet": _IMAGENET}
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Policy:
-    """Sub-policies as arrays; called with a key and uint8 images [B, H, W, C] it returns augmented ones.
+    """Sub-policies as arrays; called with a key and uint8 images [B, H, W, C] it returns augmented
+    ones.
 
     Attributes:
       probability: [P, K], of each of the K operations in turn.
@@ -64,7 +68,9 @@ class Policy:
         """Each image has its own draws, all from `key`."""
         batch, slots = images.shape[0], self.kind.shape[1]
         row_key, skip_key, sign_key = jax.random.split(key, 3)
-        rows = jax.random.randint(row_key, (batch, slots if self.independent else 1), 0, len(self.kind))
+        rows = jax.random.randint(
+            row_key, (batch, slots if self.independent else 1), 0, len(self.kind)
+        )
         skip = jax.random.uniform(skip_key, (batch, slots))
         sign = jax.random.bernoulli(sign_key, 0.5, (batch, slots)).astype(jnp.int32)
         for slot in range(slots):
@@ -74,7 +80,11 @@ class Policy:
                 images,
                 jnp.where(used, jnp.asarray(self.kind)[row, slot], 0),
                 jnp.asarray(self.value, jnp.float32)[row, slot, sign[:, slot]],
-                jnp.where(used[:, None], jnp.asarray(self.coefficients)[row, slot, sign[:, slot]], jnp.asarray(operations.IDENTITY)),
+                jnp.where(
+                    used[:, None],
+                    jnp.asarray(self.coefficients)[row, slot, sign[:, slot]],
+                    jnp.asarray(operations.IDENTITY),
+                ),
                 self.fill,
             )
         return images
@@ -94,19 +104,34 @@ def auto_augment(name: str, height: int, width: int, fill: int = 128) -> Policy:
     Raises:
       ValueError: an unknown name.
 
-    Source: Cubuk et al., CVPR 2019, arXiv:1805.09501; magnitudes and tables as torchvision's, which Pillow's operations turn
-      nearest-neighbour here (as there) and shear about the upper left corner (as in the paper's program).
+    Source: Cubuk et al., CVPR 2019, arXiv:1805.09501; magnitudes and tables as torchvision's, which
+    Pillow's operations turn
+      nearest-neighbour here (as there) and shear about the upper left corner (as in the paper's
+      program).
     """
     if name not in AUTOAUGMENT:
         raise unknown("unknown AutoAugment policy", name, AUTOAUGMENT)
     rows = [entry.split(",") for entry in AUTOAUGMENT[name].strip().replace("\n", ";").split(";")]
     parsed = [[tuple(operation.split()) for operation in row] for row in rows]
     entry = partial(_entry, bins=10, height=height, width=width)
-    table = [[entry(operation, 0 if magnitude == "-" else int(magnitude)) for operation, _, magnitude in row] for row in parsed]
-    return _policy(table, np.asarray([[float(probability) for _, probability, _ in row] for row in parsed]), False, fill)
+    table = [
+        [
+            entry(operation, 0 if magnitude == "-" else int(magnitude))
+            for operation, _, magnitude in row
+        ]
+        for row in parsed
+    ]
+    return _policy(
+        table,
+        np.asarray([[float(probability) for _, probability, _ in row] for row in parsed]),
+        False,
+        fill,
+    )
 
 
-def rand_augment(height: int, width: int, num_ops: int = 2, magnitude: int = 9, fill: int = 128) -> Policy:
+def rand_augment(
+    height: int, width: int, num_ops: int = 2, magnitude: int = 9, fill: int = 128
+) -> Policy:
     """RandAugment: `num_ops` operations drawn uniformly of 14, all of one magnitude.
 
     Args:
@@ -121,23 +146,36 @@ def rand_augment(height: int, width: int, num_ops: int = 2, magnitude: int = 9, 
     Source: Cubuk et al., NeurIPS 2020, arXiv:1909.13719; ranges as torchvision's.
     """
     if not 0 <= magnitude <= 30 or num_ops < 1:
-        raise ValueError(f"RandAugment has num_ops {num_ops} and magnitude {magnitude}; expected at least 1, and 0..30")
-    table = [[_entry(name, magnitude, bins=31, height=height, width=width)] * num_ops for name in _RAND_AUGMENT]
+        raise ValueError(
+            f"RandAugment has num_ops {num_ops} and magnitude {magnitude}; expected at least 1, and 0..30"
+        )
+    table = [
+        [_entry(name, magnitude, bins=31, height=height, width=width)] * num_ops
+        for name in _RAND_AUGMENT
+    ]
     return _policy(table, np.ones((len(table), num_ops)), True, fill)
 
 
 def _policy(table: list, probability: np.ndarray, independent: bool, fill: int) -> Policy:
-    kind, value, coefficients = (np.asarray([[entry[k] for entry in row] for row in table]) for k in range(3))
+    kind, value, coefficients = (
+        np.asarray([[entry[k] for entry in row] for row in table]) for k in range(3)
+    )
     return Policy(probability, kind, value, coefficients.astype(np.int32), independent, fill)
 
 
-def _entry(name: str, magnitude: int, *, bins: int, height: int, width: int) -> tuple[int, list[float], np.ndarray]:
+def _entry(
+    name: str, magnitude: int, *, bins: int, height: int, width: int
+) -> tuple[int, list[float], np.ndarray]:
     """Kind, value and coefficients, the latter two for both signs."""
     share = magnitude / (bins - 1)
     signs = (1, -1)
     if name in ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"):
         matrices = [_matrix(name, share * sign, height, width) for sign in signs]
-        return operations.KINDS.index("affine"), [0.0, 0.0], np.stack([operations.fixed_point(matrix) for matrix in matrices])
+        return (
+            operations.KINDS.index("affine"),
+            [0.0, 0.0],
+            np.stack([operations.fixed_point(matrix) for matrix in matrices]),
+        )
     kinds = {"AutoContrast": "auto_contrast"}
     kind = operations.KINDS.index(kinds.get(name, name.lower()))
     if name in ("Brightness", "Color", "Contrast", "Sharpness"):

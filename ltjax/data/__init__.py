@@ -1,4 +1,6 @@
-"""Data sets: CIFAR and the embedded digits as arrays, lists and folders of photographs as files; the long-tailed subset of each."""
+"""Data sets: CIFAR and the embedded digits as arrays, lists and folders of photographs as files;
+the long-tailed subset of each.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,8 @@ def load(name: str, folder: str = "", *, download: bool = True) -> Dataset:
 
     Args:
       name: a key of `DATASETS`.
-      folder: where to look first; "" means $LTJAX_DATA_DIR. See `ltjax.data.cifar.load_cifar10` for the order.
+      folder: where to look first; "" means $LTJAX_DATA_DIR. See `ltjax.data.cifar.load_cifar10` for
+        the order.
       download: whether a download is allowed as the last resort.
 
     Raises:
@@ -93,20 +96,29 @@ def class_counts(
     if profile in ("exponential", "step"):
         return imbalance.PROFILES[profile](num_classes, max_count, factor)
     if profile == "single_majority":
-        return imbalance.single_majority(num_classes, majority_class, majority_count, minority_count)
+        return imbalance.single_majority(
+            num_classes, majority_class, majority_count, minority_count
+        )
     if profile == "full":
         return imbalance.full(dataset.train_labels, num_classes)
     if profile == "counts":
         if len(counts) != num_classes:
-            raise ValueError(f"data.counts has {len(counts)} entries; expected {num_classes}, one a class of {dataset.name}")
+            raise ValueError(
+                f"data.counts has {len(counts)} entries; expected {num_classes}, one a class of {dataset.name}"
+            )
         if min(counts) < 1:
-            raise ValueError(f"data.counts keeps {min(counts)} images of class {np.argmin(counts)}; expected at least 1")
+            raise ValueError(
+                f"data.counts keeps {min(counts)} images of class {np.argmin(counts)}; expected at least 1"
+            )
         return np.asarray(counts, np.int64)
     raise unknown("unknown profile", profile, (*imbalance.PROFILES, "full", "counts"))
 
 
-def long_tailed(dataset: Dataset | StreamedDataset, counts: np.ndarray, seed: int = 0) -> Dataset | StreamedDataset:
-    """The data set with `counts[c]` training images of each class, a seeded choice; the test set is untouched.
+def long_tailed(
+    dataset: Dataset | StreamedDataset, counts: np.ndarray, seed: int = 0
+) -> Dataset | StreamedDataset:
+    """The data set with `counts[c]` training images of each class, a seeded choice; the test set is
+    untouched.
 
     Raises:
       ValueError: more images asked for than a class has.

@@ -1,4 +1,6 @@
-"""CIFAR-10 and CIFAR-100 from the published archive, its folder, a prepared tensorflow-datasets folder, or a download."""
+"""CIFAR-10 and CIFAR-100 from the published archive, its folder, a prepared tensorflow-datasets
+folder, or a download.
+"""
 
 from __future__ import annotations
 
@@ -68,9 +70,11 @@ CIFAR100 = _Layout(
 def load_cifar10(folder: str = "", *, download: bool = True) -> Dataset:
     """CIFAR-10, 50,000 training and 10,000 test images, in the archive's order.
 
-    Looks, in this order, for the unpacked folder or the archive in `folder` (or `folder` itself being either), the same in
-    $LTJAX_DATA_DIR, a folder prepared by tensorflow-datasets in these, in $TFDS_DATA_DIR and in ~/tensorflow_datasets, an earlier
-    download in the cache (~/.cache/ltjax, or $XDG_CACHE_HOME/ltjax); then downloads the archive there and checks its checksum.
+    Looks, in this order, for the unpacked folder or the archive in `folder` (or `folder` itself
+    being either), the same in $LTJAX_DATA_DIR, a folder prepared by tensorflow-datasets in these,
+    in $TFDS_DATA_DIR and in ~/tensorflow_datasets, an earlier download in the cache
+    (~/.cache/ltjax, or $XDG_CACHE_HOME/ltjax); then downloads the archive there and checks its
+    checksum.
 
     Raises:
       FileNotFoundError: found nowhere and not downloadable; names the ways to provide it.
@@ -94,7 +98,9 @@ def _load(layout: _Layout, folder: str, download: bool) -> Dataset:
     given = [Path(where).expanduser() for where in places.values() if where]
     for place in (*given, _cache()):
         for candidate in (place, place / layout.folder):
-            if (candidate / layout.test_file).is_file() and (candidate / layout.meta_file).is_file():
+            if (candidate / layout.test_file).is_file() and (
+                candidate / layout.meta_file
+            ).is_file():
                 return _from_folder(layout, candidate)
         for candidate in (place, place / layout.archive):
             if candidate.is_file() and candidate.name == layout.archive:
@@ -103,11 +109,15 @@ def _load(layout: _Layout, folder: str, download: bool) -> Dataset:
     if prepared is not None:
         return load_prepared(layout.name, prepared)
     if not download:
-        raise FileNotFoundError(f"{layout.name} found nowhere and data.download is off; {_ways(layout)}")
+        raise FileNotFoundError(
+            f"{layout.name} found nowhere and data.download is off; {_ways(layout)}"
+        )
     try:
         archive = download_archive(layout.url, layout.sha256, _cache())
     except OSError as error:
-        raise FileNotFoundError(f"{layout.name} found nowhere and not downloadable ({error}); {_ways(layout)}") from None
+        raise FileNotFoundError(
+            f"{layout.name} found nowhere and not downloadable ({error}); {_ways(layout)}"
+        ) from None
     return _from_archive(layout, archive)
 
 
@@ -127,7 +137,9 @@ def _from_folder(layout: _Layout, folder: Path) -> Dataset:
 
 
 def _from_archive(layout: _Layout, archive: Path) -> Dataset:
-    """Reads the members in memory; nothing is unpacked to disk. gzip's own checksum covers every byte read."""
+    """Reads the members in memory; nothing is unpacked to disk. gzip's own checksum covers every
+    byte read.
+    """
     try:
         members = {}
         with gzip.open(archive) as stream, tarfile.open(fileobj=stream) as tar:
@@ -135,10 +147,14 @@ def _from_archive(layout: _Layout, archive: Path) -> Dataset:
                 parts = Path(member.name).parts
                 if member.isfile() and len(parts) >= 2 and parts[-2] == layout.folder:
                     members[parts[-1]] = tar.extractfile(member).read()  # type: ignore[union-attr]
-            while stream.read(1 << 20):  # gzip compares its checksum at the very end, past what tar needs
+            while stream.read(
+                1 << 20
+            ):  # gzip compares its checksum at the very end, past what tar needs
                 pass
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{archive}: truncated or corrupt archive ({error}); delete it and fetch {layout.url} again") from None
+        raise ValueError(
+            f"{archive}: truncated or corrupt archive ({error}); delete it and fetch {layout.url} again"
+        ) from None
     return _assemble(layout, lambda name: members[name], str(archive))
 
 
@@ -147,29 +163,46 @@ def _assemble(layout: _Layout, read: Callable[[str], bytes], source: str) -> Dat
     test = _batch(layout, read, layout.test_file, source)
     names = _unpickle(read, layout.meta_file, source).get(layout.names_key, [])
     if len(names) != layout.num_classes:
-        raise ValueError(f"{source}: {layout.meta_file} names {len(names)} classes; expected {layout.num_classes}")
+        raise ValueError(
+            f"{source}: {layout.meta_file} names {len(names)} classes; expected {layout.num_classes}"
+        )
     return Dataset(
         name=layout.name,
         train_images=np.concatenate([images for images, _ in train]),
         train_labels=np.concatenate([labels for _, labels in train]),
         test_images=test[0],
         test_labels=test[1],
-        class_names=tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names),
+        class_names=tuple(
+            name.decode() if isinstance(name, bytes) else str(name) for name in names
+        ),
         source=source,
     )
 
 
-def _batch(layout: _Layout, read: Callable[[str], bytes], name: str, source: str) -> tuple[np.ndarray, np.ndarray]:
+def _batch(
+    layout: _Layout, read: Callable[[str], bytes], name: str, source: str
+) -> tuple[np.ndarray, np.ndarray]:
     batch = _unpickle(read, name, source)
     data, labels = batch.get(b"data"), batch.get(layout.label_key)
-    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
-        raise ValueError(f"{source}: {name} holds no uint8 data of 3072 bytes an image; the file is not a CIFAR batch")
+    if (
+        not isinstance(data, np.ndarray)
+        or data.dtype != np.uint8
+        or data.ndim != 2
+        or data.shape[1] != 3072
+    ):
+        raise ValueError(
+            f"{source}: {name} holds no uint8 data of 3072 bytes an image; the file is not a CIFAR batch"
+        )
     try:
         labels = np.asarray(labels, np.int32)
     except (TypeError, ValueError):
         labels = np.zeros((0,), np.int32)
-    if labels.shape != (len(data),) or (len(labels) and not 0 <= labels.min() <= labels.max() < layout.num_classes):
-        raise ValueError(f"{source}: {name} has {len(data)} images but not as many labels in 0..{layout.num_classes - 1}")
+    if labels.shape != (len(data),) or (
+        len(labels) and not 0 <= labels.min() <= labels.max() < layout.num_classes
+    ):
+        raise ValueError(
+            f"{source}: {name} has {len(data)} images but not as many labels in 0..{layout.num_classes - 1}"
+        )
     return np.ascontiguousarray(data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), labels
 
 
@@ -177,18 +210,27 @@ def _unpickle(read: Callable[[str], bytes], name: str, source: str) -> dict:
     try:
         value = _ArraysOnly(io.BytesIO(read(name)), encoding="bytes").load()
     except (KeyError, FileNotFoundError):
-        raise ValueError(f"{source}: {name} is missing; unpack or fetch the archive again") from None
-    except Exception as error:  # damaged pickles fail in many ways; all of them mean the same to the user
-        raise ValueError(f"{source}: {name} is truncated or corrupt ({error}); fetch the archive again") from None
+        raise ValueError(
+            f"{source}: {name} is missing; unpack or fetch the archive again"
+        ) from None
+    except (
+        Exception
+    ) as error:  # damaged pickles fail in many ways; all of them mean the same to the user
+        raise ValueError(
+            f"{source}: {name} is truncated or corrupt ({error}); fetch the archive again"
+        ) from None
     if not isinstance(value, dict):
         raise ValueError(f"{source}: {name} is not a CIFAR batch")
     return value
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Admits NumPy arrays and plain containers; every other name in a pickle is refused, so that no code in it runs."""
+    """Admits NumPy arrays and plain containers; every other name in a pickle is refused, so that no
+    code in it runs.
+    """
 
-    # numpy.core is where NumPy 1 pickled from, numpy._core NumPy 2; _codecs.encode is how Python 3 writes bytes in protocol 2.
+    # numpy.core is where NumPy 1 pickled from, numpy._core NumPy 2; _codecs.encode is how Python 3
+    # writes bytes in protocol 2.
     _ALLOWED: ClassVar = {
         *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
         ("numpy", "ndarray"),
@@ -198,7 +240,9 @@ class _ArraysOnly(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which a CIFAR file never needs")
+            raise pickle.UnpicklingError(
+                f"it asks for {module}.{name}, which a CIFAR file never needs"
+            )
         if name == "_reconstruct":
             from numpy._core.multiarray import _reconstruct
 

@@ -37,7 +37,9 @@ class Dataset:
                     " expected uint8 [N, H, W, C] and N labels"
                 )
             if len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:
-                raise ValueError(f"{self.name} {split}: labels span {labels.min()}..{labels.max()}; expected 0..{self.num_classes - 1}")
+                raise ValueError(
+                    f"{self.name} {split}: labels span {labels.min()}..{labels.max()}; expected 0..{self.num_classes - 1}"
+                )
 
     @property
     def num_classes(self) -> int:
@@ -59,4 +61,6 @@ class Dataset:
 
     def keep_training(self, indices: np.ndarray) -> Dataset:
         """The same data set with these training images alone."""
-        return dataclasses.replace(self, train_images=self.train_images[indices], train_labels=self.train_labels[indices])
+        return dataclasses.replace(
+            self, train_images=self.train_images[indices], train_labels=self.train_labels[indices]
+        )

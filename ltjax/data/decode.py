@@ -1,4 +1,6 @@
-"""Encoded photographs to arrays: the random resized crop of training, the centre crop of evaluation."""
+"""Encoded photographs to arrays: the random resized crop of training, the centre crop of
+evaluation.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,17 @@ class Unreadable(ValueError):
     """An image file that is damaged, or no image."""
 
 
-def crop_box(width: int, height: int, generator: np.random.Generator, scale: tuple[float, float] = SCALE) -> tuple[int, int, int, int]:
-    """A random crop: its share of the area uniform in `scale`, its aspect log-uniform in 3/4..4/3; the centre if ten draws do not fit.
+def crop_box(
+    width: int, height: int, generator: np.random.Generator, scale: tuple[float, float] = SCALE
+) -> tuple[int, int, int, int]:
+    """A random crop: its share of the area uniform in `scale`, its aspect log-uniform in 3/4..4/3;
+    the centre if ten draws do not fit.
 
     Returns:
       left, top, width, height in pixels.
 
-    Source: Szegedy et al., CVPR 2015, arXiv:1409.4842, section 6, as torchvision's RandomResizedCrop.
+    Source: Szegedy et al., CVPR 2015, arXiv:1409.4842, section 6, as torchvision's
+    RandomResizedCrop.
     """
     for _ in range(10):
         area = width * height * generator.uniform(*scale)
@@ -37,11 +43,14 @@ def crop_box(width: int, height: int, generator: np.random.Generator, scale: tup
     return (width - across) // 2, (height - down) // 2, across, down
 
 
-def random_resized_crop(data: bytes, generator: np.random.Generator, size: int, scale: tuple[float, float] = SCALE) -> np.ndarray:
+def random_resized_crop(
+    data: bytes, generator: np.random.Generator, size: int, scale: tuple[float, float] = SCALE
+) -> np.ndarray:
     """Decodes a random crop at `size` pixels: uint8 [size, size, 3].
 
-    A JPEG is decoded at the smallest of libjpeg's scales that keeps the crop at `size` pixels or more. Shrinking averages areas
-    (Pillow's antialiased bilinear filter to about one grey level), growing is bilinear.
+    A JPEG is decoded at the smallest of libjpeg's scales that keeps the crop at `size` pixels or
+    more. Shrinking averages areas (Pillow's antialiased bilinear filter to about one grey level),
+    growing is bilinear.
 
     Raises:
       Unreadable: with the reason.
@@ -53,17 +62,27 @@ def random_resized_crop(data: bytes, generator: np.random.Generator, size: int, 
     shrink = min(1.0, size / min(across, down))
     image = _decoded(data, math.ceil(width * shrink), math.ceil(height * shrink))
     factor_x, factor_y = image.shape[1] / width, image.shape[0] / height
-    x0, y0 = min(int(left * factor_x), image.shape[1] - 1), min(int(top * factor_y), image.shape[0] - 1)
-    x1, y1 = max(round((left + across) * factor_x), x0 + 1), max(round((top + down) * factor_y), y0 + 1)
+    x0, y0 = (
+        min(int(left * factor_x), image.shape[1] - 1),
+        min(int(top * factor_y), image.shape[0] - 1),
+    )
+    x1, y1 = (
+        max(round((left + across) * factor_x), x0 + 1),
+        max(round((top + down) * factor_y), y0 + 1),
+    )
     cropped = image[y0:y1, x0:x1]
     shrinks = cropped.shape[0] >= size and cropped.shape[1] >= size
-    return cv2.resize(cropped, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return cv2.resize(
+        cropped, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )
 
 
 def center_crop(data: bytes, size: int, shorter_side: int) -> np.ndarray:
-    """Scales the shorter side to `shorter_side` (bilinear with antialiasing, Pillow's) and cuts out the middle: uint8 [size, size, 3].
+    """Scales the shorter side to `shorter_side` (bilinear with antialiasing, Pillow's) and cuts out
+    the middle: uint8 [size, size, 3].
 
-    The same pixels as torchvision's Resize and CenterCrop on Pillow images, so that evaluations compare.
+    The same pixels as torchvision's Resize and CenterCrop on Pillow images, so that evaluations
+    compare.
 
     Raises:
       Unreadable: with the reason.
@@ -95,7 +114,9 @@ def image_size(data: bytes) -> tuple[int, int]:
 
 
 def _decoded(data: bytes, width: int = 0, height: int = 0) -> np.ndarray:
-    """uint8 [H, W, 3], of a JPEG scaled down by a power of two as long as it has this width and height."""
+    """uint8 [H, W, 3], of a JPEG scaled down by a power of two as long as it has this width and
+    height.
+    """
     import simplejpeg
 
     if data.startswith(_JPEG):

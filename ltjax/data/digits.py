@@ -1,4 +1,6 @@
-"""The embedded data set: scikit-learn's 1,797 real handwritten digits, 8x8, so that everything runs without a network."""
+"""The embedded data set: scikit-learn's 1,797 real handwritten digits, 8x8, so that everything runs
+without a network.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,14 @@ TEST_PER_CLASS = 50
 
 
 def load_digits(folder: str = "", *, download: bool = False) -> Dataset:
-    """Digits with 50 test images a class (the first 50 of a seeded shuffle) and the rest, 124 to 133 a class, for training.
+    """Digits with 50 test images a class (the first 50 of a seeded shuffle) and the rest, 124 to
+    133 a class, for training.
 
     Args:
       folder, download: ignored; the images come with scikit-learn.
 
-    Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998 (the test part, as scikit-learn ships it).
+    Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998 (the test
+    part, as scikit-learn ships it).
     """
     from sklearn.datasets import load_digits as sklearn_digits
 

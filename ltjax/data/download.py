@@ -1,4 +1,6 @@
-"""One file from the network: checked, atomic, with a progress bar, and a quick answer when there is no network."""
+"""One file from the network: checked, atomic, with a progress bar, and a quick answer when there is
+no network.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ def download_archive(url: str, sha256: str, folder: Path) -> Path:
     def reachable() -> None:
         requests.head(url, timeout=TIMEOUT, allow_redirects=True).raise_for_status()
 
-    # A thread, because resolving a name has no time-out of its own; a stuck one must not hold up the answer.
+    # A thread, because resolving a name has no time-out of its own; a stuck one must not hold up
+    # the answer.
     probe = concurrent.futures.ThreadPoolExecutor(1)
     try:
         probe.submit(reachable).result(TIMEOUT)
@@ -48,5 +51,7 @@ def download_archive(url: str, sha256: str, folder: Path) -> Path:
             downloader=pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT),
         )
     except ValueError:
-        raise ValueError(f"{url}: the download's checksum does not match the published one; nothing was kept, try again") from None
+        raise ValueError(
+            f"{url}: the download's checksum does not match the published one; nothing was kept, try again"
+        ) from None
     return folder / name

@@ -1,4 +1,6 @@
-"""Data sets whose images stay in files and are read one by one: lists, folders of folders, tensorflow-datasets."""
+"""Data sets whose images stay in files and are read one by one: lists, folders of folders,
+tensorflow-datasets.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,8 @@ class Images:
 
 @dataclasses.dataclass(frozen=True)
 class StreamedDataset:
-    """A data set that is decoded while it is used; classes are numbered by descending training count.
+    """A data set that is decoded while it is used; classes are numbered by descending training
+    count.
 
     Attributes:
       name: as in a config.
@@ -116,13 +119,17 @@ class StreamedDataset:
           ValueError: an unreadable image, named.
         """
         images: Images = getattr(self, split)
-        return np.stack([readable(images, index, lambda data: self.evaluation_view(data)) for index in indices])
+        return np.stack(
+            [readable(images, index, lambda data: self.evaluation_view(data)) for index in indices]
+        )
 
     def evaluation_view(self, data: bytes) -> np.ndarray:
         return decode.center_crop(data, self.image_size, self.shorter_side)
 
     def digest(self) -> str:
-        """Of the training split's names and labels (not of its pixels, which would have to be read)."""
+        """Of the training split's names and labels (not of its pixels, which would have to be
+        read).
+        """
         digest = hashlib.sha256(self.train.labels.tobytes())
         for index in range(len(self.train.labels)):
             digest.update(os.path.basename(self.train.name(index)).encode() + b"\n")
@@ -144,7 +151,9 @@ def readable(images: Images, index: int, view) -> np.ndarray:
         ) from None
 
 
-def load_image_list(folder: str, train_list: str, test_list: str, **options: int) -> StreamedDataset:
+def load_image_list(
+    folder: str, train_list: str, test_list: str, **options: int
+) -> StreamedDataset:
     """The published list format: a line an image, its path under `folder` and its label.
 
     Args:
@@ -153,12 +162,13 @@ def load_image_list(folder: str, train_list: str, test_list: str, **options: int
       **options: image_size and shorter_side of `StreamedDataset`.
 
     Returns:
-      Classes renumbered by descending training count (equal counts keep their order), so that head, medium and tail are ranges.
-      Their names are the lists' labels.
+      Classes renumbered by descending training count (equal counts keep their order), so that head,
+      medium and tail are ranges. Their names are the lists' labels.
 
     Raises:
       FileNotFoundError: no such list, or images that are missing: how many, and the first few.
-      ValueError: a line that can't be read, a label without training images, or a path listed twice. One line each, with its place.
+      ValueError: a line that can't be read, a label without training images, or a path listed
+        twice. One line each, with its place.
     """
     root = _root(folder, "image_list")
     train_paths, train_labels = _read_list(_list_file(root, train_list, "train_list"))
@@ -177,59 +187,91 @@ def load_image_list(folder: str, train_list: str, test_list: str, **options: int
     return _numbered("image_list", readers, (train_labels, test_labels), names, str(root), options)
 
 
-def load_folder(folder: str, *, test_fraction: float = 0.1, split_seed: int = 0, **options: int) -> StreamedDataset:
-    """One sub-folder a class: FOLDER/CLASS/*.jpg, split by a seed; or FOLDER/train/CLASS/ and FOLDER/val/ (or test/) /CLASS/.
+def load_folder(
+    folder: str, *, test_fraction: float = 0.1, split_seed: int = 0, **options: int
+) -> StreamedDataset:
+    """One sub-folder a class: FOLDER/CLASS/*.jpg, split by a seed; or FOLDER/train/CLASS/ and
+    FOLDER/val/ (or test/) /CLASS/.
 
     Args:
       folder: root.
-      test_fraction: of each class's images, rounded, at least one; not used where the folders are split already.
+      test_fraction: of each class's images, rounded, at least one; not used where the folders are
+        split already.
       split_seed: of that choice.
       **options: image_size and shorter_side of `StreamedDataset`.
 
     Raises:
-      FileNotFoundError: no folder, or no images in it. ValueError: a class that is left without training images. One line each.
+      FileNotFoundError: no folder, or no images in it. ValueError: a class that is left without
+        training images. One line each.
     """
     root = _root(folder, "folder")
-    halves = next(((root / "train", root / test) for test in ("val", "test") if (root / test).is_dir()), None)
+    halves = next(
+        ((root / "train", root / test) for test in ("val", "test") if (root / test).is_dir()), None
+    )
     if halves is not None and halves[0].is_dir():
         names = sorted({path.name for half in halves for path in half.iterdir() if path.is_dir()})
-        (train_paths, train_labels), (test_paths, test_labels) = (_class_folders(root, half, names) for half in halves)
+        (train_paths, train_labels), (test_paths, test_labels) = (
+            _class_folders(root, half, names) for half in halves
+        )
     else:
         names = sorted(path.name for path in root.iterdir() if path.is_dir())
         paths, labels = _class_folders(root, root, names)
         held_out = _held_out(labels, len(names), test_fraction, split_seed)
-        train_paths, test_paths = ([path for path, out in zip(paths, held_out, strict=True) if out == half] for half in (False, True))
+        train_paths, test_paths = (
+            [path for path, out in zip(paths, held_out, strict=True) if out == half]
+            for half in (False, True)
+        )
         train_labels, test_labels = labels[~held_out], labels[held_out]
     counts = np.bincount(train_labels, minlength=len(names))
     if len(names) == 1:
-        raise ValueError(f"{root} holds one class folder, {names[0]}; expected at least two, {root}/CLASS/*.jpg")
+        raise ValueError(
+            f"{root} holds one class folder, {names[0]}; expected at least two, {root}/CLASS/*.jpg"
+        )
     if not len(names) or not counts.all():
         empty = names[int(np.argmin(counts))] if names else "any class"
-        raise ValueError(f"{root}: no training images of {empty}; expected {root}/CLASS/*.jpg with at least two images a class")
+        raise ValueError(
+            f"{root}: no training images of {empty}; expected {root}/CLASS/*.jpg with at least two images a class"
+        )
     if not len(test_labels):
-        raise ValueError(f"{root}: no test images; expected {root}/val/CLASS/*.jpg beside train, or config.data.test_fraction above 0")
+        raise ValueError(
+            f"{root}: no test images; expected {root}/val/CLASS/*.jpg beside train, or config.data.test_fraction above 0"
+        )
     readers = Files(str(root), train_paths), Files(str(root), test_paths)
     return _numbered("folder", readers, (train_labels, test_labels), names, str(root), options)
 
 
-def load_tfds(name: str, folder: str, *, train_split: str = "train", test_split: str = "test", **options: int) -> StreamedDataset:
+def load_tfds(
+    name: str, folder: str, *, train_split: str = "train", test_split: str = "test", **options: int
+) -> StreamedDataset:
     """A data set that tensorflow-datasets prepared as array_record files, read without TensorFlow.
 
     Args:
-      name: as tensorflow-datasets calls it, with a version or configuration if needed: places365_small, i_naturalist2018:0.1.0.
+      name: as tensorflow-datasets calls it, with a version or configuration if needed:
+        places365_small, i_naturalist2018:0.1.0.
       folder: of prepared data sets; "" is tensorflow-datasets' own ($TFDS_DATA_DIR).
       train_split, test_split: its splits.
       **options: image_size and shorter_side of `StreamedDataset`.
 
     Raises:
-      FileNotFoundError: it is not prepared. ValueError: it has no image and label, or no such split. One line each.
+      FileNotFoundError: it is not prepared. ValueError: it has no image and label, or no such
+        split. One line each.
     """
     from ltjax.data.prepared import Records, find_builder
 
     builder = find_builder(name, folder)
-    readers = Records(str(builder.data_path), train_split), Records(str(builder.data_path), test_split)
+    readers = (
+        Records(str(builder.data_path), train_split),
+        Records(str(builder.data_path), test_split),
+    )
     names = list(builder.info.features["label"].names)
-    return _numbered(f"tfds:{name}", readers, (readers[0].labels(), readers[1].labels()), names, str(builder.data_path), options)
+    return _numbered(
+        f"tfds:{name}",
+        readers,
+        (readers[0].labels(), readers[1].labels()),
+        names,
+        str(builder.data_path),
+        options,
+    )
 
 
 def _numbered(
@@ -244,14 +286,21 @@ def _numbered(
     order = np.argsort(-np.bincount(labels[0], minlength=len(names)), kind="stable")
     new = np.empty(len(names), np.int32)
     new[order] = np.arange(len(names), dtype=np.int32)
-    train, test = (Images(reader, np.arange(len(old)), new[old]) for reader, old in zip(readers, labels, strict=True))
-    return StreamedDataset(name, train, test, tuple(names[label] for label in order), source, **options)
+    train, test = (
+        Images(reader, np.arange(len(old)), new[old])
+        for reader, old in zip(readers, labels, strict=True)
+    )
+    return StreamedDataset(
+        name, train, test, tuple(names[label] for label in order), source, **options
+    )
 
 
 def _root(folder: str, kind: str) -> Path:
     folder = folder or os.environ.get("LTJAX_DATA_DIR", "")
     if not folder:
-        raise FileNotFoundError(f"config.data.name={kind} needs the folder of the images: --config.data.dir=FOLDER")
+        raise FileNotFoundError(
+            f"config.data.name={kind} needs the folder of the images: --config.data.dir=FOLDER"
+        )
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is no folder; config.data.dir should hold the images")
@@ -260,7 +309,9 @@ def _root(folder: str, kind: str) -> Path:
 
 def _list_file(root: Path, name: str, field: str) -> Path:
     if not name:
-        raise ValueError(f"config.data.{field} is empty; expected a file with a line an image: relative/path.jpg label")
+        raise ValueError(
+            f"config.data.{field} is empty; expected a file with a line an image: relative/path.jpg label"
+        )
     for path in (Path(name).expanduser(), root / name):
         if path.is_file():
             return path
@@ -274,7 +325,9 @@ def _read_list(path: Path) -> tuple[list[str], np.ndarray]:
             continue
         name, _, label = line.strip().rpartition(" ")
         if not name or not label.isdigit():
-            raise ValueError(f"{path}, line {number}: {line.strip()[:80]!r}; expected a path, a space and a label of 0 or above")
+            raise ValueError(
+                f"{path}, line {number}: {line.strip()[:80]!r}; expected a path, a space and a label of 0 or above"
+            )
         paths.append(name.strip())
         labels.append(int(label))
     if not paths:
@@ -283,12 +336,16 @@ def _read_list(path: Path) -> tuple[list[str], np.ndarray]:
 
 
 def _check_paths(root: Path, train_paths: list[str], test_paths: list[str]) -> None:
-    """No path twice, all there. Folders are listed whole: one call a folder instead of one an image."""
+    """No path twice, all there. Folders are listed whole: one call a folder instead of one an
+    image.
+    """
     twice = [path for path, count in Counter(train_paths + test_paths).items() if count > 1]
     if twice:
         both = set(train_paths) & set(test_paths)
         where = f"{len(both)} of them in both lists" if both else "within a list"
-        raise ValueError(f"{len(twice)} paths are listed twice, {where}, such as {twice[0]}; list each image once")
+        raise ValueError(
+            f"{len(twice)} paths are listed twice, {where}, such as {twice[0]}; list each image once"
+        )
     folders: dict[str, set[str]] = {}
     missing = []
     for path in train_paths + test_paths:
@@ -309,15 +366,23 @@ def _check_paths(root: Path, train_paths: list[str], test_paths: list[str]) -> N
 
 
 def _class_folders(root: Path, half: Path, names: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """Paths under `root` of the images below each of `half`'s class folders, sorted, and their labels."""
+    """Paths under `root` of the images below each of `half`'s class folders, sorted, and their
+    labels.
+    """
     paths: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(names):
-        found = sorted(path for path in (half / name).rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        found = sorted(
+            path
+            for path in (half / name).rglob("*")
+            if path.suffix.lower() in SUFFIXES and path.is_file()
+        )
         paths += [str(path.relative_to(root)) for path in found]
         labels += [label] * len(found)
     if not paths:
-        raise FileNotFoundError(f"{half} holds no images; expected {half}/CLASS/*.jpg (or {', '.join(SUFFIXES[1:])})")
+        raise FileNotFoundError(
+            f"{half} holds no images; expected {half}/CLASS/*.jpg (or {', '.join(SUFFIXES[1:])})"
+        )
     return paths, np.asarray(labels, np.int64)
 
 

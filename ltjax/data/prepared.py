@@ -1,4 +1,6 @@
-"""Folders that tensorflow-datasets prepared, without TensorFlow: CIFAR whole, other sets image by image."""
+"""Folders that tensorflow-datasets prepared, without TensorFlow: CIFAR whole, other sets image by
+image.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +18,23 @@ from ltjax.data.dataset import Dataset
 
 
 def find_prepared(name: str, places: Sequence[Path], version: str = "") -> Path | None:
-    """The newest version folder of a prepared data set (it holds dataset_info.json), or that version's, or None."""
+    """The newest version folder of a prepared data set (it holds dataset_info.json), or that
+    version's, or None.
+    """
     others = [Path(os.environ["TFDS_DATA_DIR"])] if os.environ.get("TFDS_DATA_DIR") else []
     for place in (*places, *others, Path("~/tensorflow_datasets").expanduser()):
-        versions = sorted((place / name).glob(f"{version or '*'}/dataset_info.json"), key=lambda path: _version(path.parent.name))
+        versions = sorted(
+            (place / name).glob(f"{version or '*'}/dataset_info.json"),
+            key=lambda path: _version(path.parent.name),
+        )
         if versions:
             return versions[-1].parent
     return None
 
 
 def load_prepared(name: str, folder: Path) -> Dataset:
-    """Reads a prepared folder in array_record or tfrecord format and restores the archive's order by the examples' ids.
+    """Reads a prepared folder in array_record or tfrecord format and restores the archive's order
+    by the examples' ids.
 
     Raises:
       ValueError: a folder that can't be read, named.
@@ -38,7 +46,9 @@ def load_prepared(name: str, folder: Path) -> Dataset:
         splits = {split: _read(builder, split) for split in ("train", "test")}
         names = tuple(builder.info.features["label"].names)
     except Exception as error:  # many layers, many errors; the user needs the folder and the reason
-        raise ValueError(f"{folder}: not a readable tensorflow-datasets folder ({str(error).splitlines()[0]})") from error
+        raise ValueError(
+            f"{folder}: not a readable tensorflow-datasets folder ({str(error).splitlines()[0]})"
+        ) from error
     return Dataset(
         name=name,
         train_images=splits["train"][0],
@@ -58,7 +68,8 @@ def find_builder(name: str, folder: str):
       folder: of prepared data sets; "" is $TFDS_DATA_DIR or ~/tensorflow_datasets.
 
     Raises:
-      FileNotFoundError: not there. ValueError: no image and label in it, or another format. One line each.
+      FileNotFoundError: not there. ValueError: no image and label in it, or another format. One
+        line each.
     """
     import tensorflow_datasets as tfds
 
@@ -72,7 +83,9 @@ def find_builder(name: str, folder: str):
     try:
         builder = tfds.builder_from_directory(str(found))
     except Exception as error:  # many layers, many errors; the user needs the folder and the reason
-        raise ValueError(f"{found}: not a readable tensorflow-datasets folder ({str(error).splitlines()[0]})") from error
+        raise ValueError(
+            f"{found}: not a readable tensorflow-datasets folder ({str(error).splitlines()[0]})"
+        ) from error
     features = builder.info.features
     if builder.info.file_format.value != "array_record" or not {"image", "label"} <= set(features):
         raise ValueError(
@@ -116,19 +129,26 @@ def _source(folder: str, split: str):
 
     builder = tfds.builder_from_directory(folder)
     if split not in builder.info.splits:
-        raise ValueError(f"{folder} has no split {split!r}; expected one of {', '.join(builder.info.splits)}")
+        raise ValueError(
+            f"{folder} has no split {split!r}; expected one of {', '.join(builder.info.splits)}"
+        )
     return builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
 
 
 def _read(builder, split: str) -> tuple[np.ndarray, np.ndarray]:
     if builder.info.file_format.value == "tfrecord":
-        records = [builder.info.features.deserialize_example_np(record) for record in _tfrecords(builder, split)]
+        records = [
+            builder.info.features.deserialize_example_np(record)
+            for record in _tfrecords(builder, split)
+        ]
     else:
         source = builder.as_data_source(split=split)
         records = source.__getitems__(list(range(len(source))))
     expected = builder.info.splits[split].num_examples
     if len(records) != expected:
-        raise ValueError(f"{split} holds {len(records)} examples; dataset_info.json says {expected}")
+        raise ValueError(
+            f"{split} holds {len(records)} examples; dataset_info.json says {expected}"
+        )
     if "id" in records[0]:
         records.sort(key=lambda record: record["id"])
     images = np.stack([_image(record["image"]) for record in records])
@@ -144,7 +164,9 @@ def _image(value) -> np.ndarray:
 
 
 def _tfrecords(builder, split: str) -> Iterator[bytes]:
-    """Records of a split: each is a length, its checksum, the bytes and theirs. PNG's own checksums guard the pixels."""
+    """Records of a split: each is a length, its checksum, the bytes and theirs. PNG's own checksums
+    guard the pixels.
+    """
     for path in builder.info.splits[split].filepaths:
         with open(path, "rb") as file:
             while header := file.read(12):

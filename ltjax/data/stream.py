@@ -1,7 +1,8 @@
-"""Batches of decoded images from worker processes, ahead of their use: Grain's, in an order that the caller gives.
+"""Batches of decoded images from worker processes, ahead of their use: Grain's, in an order that
+the caller gives.
 
-What a batch holds depends on the seed, the epoch and the place in the epoch alone, not on the workers or on where a run began, so a
-continued run sees what it would have seen.
+What a batch holds depends on the seed, the epoch and the place in the epoch alone, not on the
+workers or on where a run began, so a continued run sees what it would have seen.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from ltjax.data.files import Images, StreamedDataset
 
 MAX_WORKERS = 16
 _PLANNED = 1_000_000
-"""Places of epoch orders that go to each worker at once: 12 MB. The workers start anew for the next."""
+"""Places of epoch orders that go to each worker at once: 12 MB. The workers start anew for the
+next.
+"""
 
 
 class Batch(NamedTuple):
@@ -29,7 +32,8 @@ class Batch(NamedTuple):
     Attributes:
       images: uint8 [b, S, S, 3].
       labels: int32 [b]; -1 where a test batch is padded.
-      unreadable: numbers in the split of images that could not be read and were replaced by another of the batch.
+      unreadable: numbers in the split of images that could not be read and were replaced by another
+        of the batch.
     """
 
     images: np.ndarray
@@ -84,9 +88,15 @@ class Source:
                 failed.append(at)
         if failed and self.seed is not None:
             good = [at for at in range(count) if at not in set(failed)]
-            for at in failed if good else ():  # another image of the batch in its stead, the same one in every run
+            for at in (
+                failed if good else ()
+            ):  # another image of the batch in its stead, the same one in every run
                 images[at], labels[at] = images[good[at % len(good)]], labels[good[at % len(good)]]
-        return {"images": images, "labels": labels, "unreadable": step.indices[failed].astype(np.int64)}
+        return {
+            "images": images,
+            "labels": labels,
+            "unreadable": step.indices[failed].astype(np.int64),
+        }
 
     def _view(self, data: bytes, epoch: int, place: int) -> np.ndarray:
         if self.seed is None:
@@ -130,25 +140,37 @@ def training_batches(
             places = first + rows(min(batch_size, stop - first))
             pending.append(Step(epoch, places, indices[places]))
         if sum(len(step.indices) for step in pending) > _PLANNED or epoch == epochs[-1]:
-            source = Source(dataset.train, pending, seed, dataset.image_size, dataset.shorter_side, scale)
+            source = Source(
+                dataset.train, pending, seed, dataset.image_size, dataset.shorter_side, scale
+            )
             yield from _decoded(source, workers)
             pending = []
 
 
 def evaluation_batches(
-    dataset: StreamedDataset, *, batch_size: int, rows: Callable[[int], np.ndarray] = np.arange, workers: int = 0
+    dataset: StreamedDataset,
+    *,
+    batch_size: int,
+    rows: Callable[[int], np.ndarray] = np.arange,
+    workers: int = 0,
 ) -> Iterator[Batch]:
-    """Every test image once, in order, in batches of one size; the last is padded with label -1. Arguments as `training_batches`."""
+    """Every test image once, in order, in batches of one size; the last is padded with label -1.
+    Arguments as `training_batches`.
+    """
     count = len(dataset.test_labels)
     steps = []
     for first in range(0, count, batch_size):
         places = first + rows(batch_size)
         steps.append(Step(0, places, np.where(places < count, places, -1)))
-    yield from _decoded(Source(dataset.test, steps, None, dataset.image_size, dataset.shorter_side), workers)
+    yield from _decoded(
+        Source(dataset.test, steps, None, dataset.image_size, dataset.shorter_side), workers
+    )
 
 
 def choose_workers(wanted: int) -> int:
-    """Worker processes for a config's number; -1 is one a core but one, at most 16, and threads on up to four cores."""
+    """Worker processes for a config's number; -1 is one a core but one, at most 16, and threads on
+    up to four cores.
+    """
     return wanted if wanted >= 0 else min(_cores() - 1, MAX_WORKERS) if _cores() > 4 else 0
 
 
@@ -160,19 +182,26 @@ def check_packages() -> None:
     """Raises ImportError, in one line, where a package that decoding needs is missing."""
     for name in ("cv2", "grain", "simplejpeg"):
         if importlib.util.find_spec(name) is None:
-            raise ImportError(f"images in files need the package {name}: pip install 'ltjax[images]'")
+            raise ImportError(
+                f"images in files need the package {name}: pip install 'ltjax[images]'"
+            )
 
 
 def _decoded(source: Source, workers: int) -> Iterator[Batch]:
     import grain
 
-    # A worker decodes its batches one after the other; without workers a thread a core does, each one batch ahead.
+    # A worker decodes its batches one after the other; without workers a thread a core does, each
+    # one batch ahead.
     ahead = 1 if workers else min(_cores(), 4)
     threads = grain.ReadOptions(num_threads=ahead, prefetch_buffer_size=ahead)
     batches = grain.MapDataset.source(source).to_iter_dataset(threads)
     if workers:
-        if not flags.FLAGS.is_parsed():  # Grain's processes read absl's flags; a program without absl.app has none to parse
+        if (
+            not flags.FLAGS.is_parsed()
+        ):  # Grain's processes read absl's flags; a program without absl.app has none to parse
             flags.FLAGS.mark_as_parsed()
-        batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2))
+        batches = batches.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+        )
     for batch in batches:
         yield Batch(batch["images"], batch["labels"], batch["unreadable"])

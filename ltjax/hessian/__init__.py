@@ -1,6 +1,8 @@
-"""Eigenvalues, trace and spectral density of a Hessian (or any symmetric operator) from matrix-vector products alone.
+"""Eigenvalues, trace and spectral density of a Hessian (or any symmetric operator) from
+matrix-vector products alone.
 
-Everything takes `matvec`, a function from a pytree to a pytree of the same structure, and an example of that pytree:
+Everything takes `matvec`, a function from a pytree to a pytree of the same structure, and an
+example of that pytree:
 
     from ltjax import hessian
     matvec = jax.jit(lambda v: hessian.hvp(loss_fn, params, v))

@@ -12,12 +12,14 @@ from jax.flatten_util import ravel_pytree
 
 
 class Tridiagonal(NamedTuple):
-    """Lanczos so far: T has alphas [m] on its diagonal and betas [m - 1] beside it; A Q^T = Q^T T + residual.
+    """Lanczos so far: T has alphas [m] on its diagonal and betas [m - 1] beside it; A Q^T = Q^T T +
+    residual.
 
     Attributes:
       alphas, betas: of T.
       basis: orthonormal rows [m, n] (flattened pytrees).
-      residual: norm of what A took out of the basis's span in the last step; 0 where the span is invariant.
+      residual: norm of what A took out of the basis's span in the last step; 0 where the span is
+        invariant.
     """
 
     alphas: jax.Array
@@ -34,30 +36,38 @@ class _Progress(NamedTuple):
 
 
 def lanczos(
-    matvec: Callable[[Any], Any], start: Any, num_steps: int, *, key: jax.Array | None = None, compiled: bool | None = None
+    matvec: Callable[[Any], Any],
+    start: Any,
+    num_steps: int,
+    *,
+    key: jax.Array | None = None,
+    compiled: bool | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Tridiagonalises a symmetric operator from a start vector.
 
-    Every new vector is orthogonalised twice against all earlier ones, as two matrix products. Where the residual vanishes (an
-    invariant subspace: low rank, repeated eigenvalues, a start vector that lacks some), beta is 0 and a new random direction, orthogonal
-    to the basis, begins the next block: the blocks' eigenvalues together are still A's, and those of later blocks have no weight in the
-    start vector.
+    Every new vector is orthogonalised twice against all earlier ones, as two matrix products. Where
+    the residual vanishes (an invariant subspace: low rank, repeated eigenvalues, a start vector
+    that lacks some), beta is 0 and a new random direction, orthogonal to the basis, begins the next
+    block: the blocks' eigenvalues together are still A's, and those of later blocks have no weight
+    in the start vector.
 
     Args:
       matvec: symmetric linear map on pytrees like `start`.
       start: pytree, not 0; its length does not matter.
       num_steps: m; at most the number of entries n, to which it is cut.
       key: of the random directions; fixed by default.
-      compiled: the steps as one compiled loop, for which matvec must be traceable; False calls matvec step by step; None chooses:
-        by `matvec.traceable` if it says, else compiled.
+      compiled: the steps as one compiled loop, for which matvec must be traceable; False calls
+        matvec step by step; None chooses: by `matvec.traceable` if it says, else compiled.
 
     Returns:
-      alphas [m], betas [m - 1], basis [m, n] with orthonormal rows in `ravel_pytree`'s order. float64 when x64 is on, else float32.
+      alphas [m], betas [m - 1], basis [m, n] with orthonormal rows in `ravel_pytree`'s order.
+      float64 when x64 is on, else float32.
 
     Raises:
       ValueError: a start vector that is 0 or not finite, or num_steps below 1.
 
-    Source: Golub and Van Loan, Matrix Computations, 4th edition, section 10.3; the double Gram-Schmidt is Parlett's "twice is enough".
+    Source: Golub and Van Loan, Matrix Computations, 4th edition, section 10.3; the double
+    Gram-Schmidt is Parlett's "twice is enough".
     """
     run = Runner(matvec, start, num_steps, key=key, compiled=compiled)(start)
     return run.alphas, run.betas, run.basis
@@ -67,7 +77,13 @@ class Runner:
     """Lanczos runs of one operator, compiled once for all start vectors."""
 
     def __init__(
-        self, matvec: Callable[[Any], Any], example: Any, num_steps: int, *, key: jax.Array | None = None, compiled: bool | None = None
+        self,
+        matvec: Callable[[Any], Any],
+        example: Any,
+        num_steps: int,
+        *,
+        key: jax.Array | None = None,
+        compiled: bool | None = None,
     ) -> None:
         """Arguments as `lanczos`; `example` gives the structure."""
         if num_steps < 1:
@@ -82,7 +98,12 @@ class Runner:
             return ravel_pytree(matvec(unravel(vector.astype(flat.dtype))))[0].astype(self.dtype)
 
         def steps(progress, first, last):
-            return jax.lax.fori_loop(first, last, lambda j, now: _absorb(now, product(now.basis[j]), j, self._key), progress)
+            return jax.lax.fori_loop(
+                first,
+                last,
+                lambda j, now: _absorb(now, product(now.basis[j]), j, self._key),
+                progress,
+            )
 
         def steps_on_host(progress, first, last):
             for j in range(first, last):
@@ -94,7 +115,9 @@ class Runner:
         self._steps = jax.jit(steps, donate_argnums=0) if self.compiled else steps_on_host
         self._all = jax.jit(jax.vmap(lambda start: steps(self._begin(start), 0, self.num_steps)))
 
-    def __call__(self, start: Any, enough: Callable[[Tridiagonal], bool] | None = None, check_every: int = 10) -> Tridiagonal:
+    def __call__(
+        self, start: Any, enough: Callable[[Tridiagonal], bool] | None = None, check_every: int = 10
+    ) -> Tridiagonal:
         """One run; ends early once `enough` says so, asked after every `check_every` steps."""
         flat = ravel_pytree(start)[0].astype(self.dtype)
         length = float(jnp.linalg.norm(flat))
@@ -109,26 +132,38 @@ class Runner:
         return _cut(progress, done)
 
     def together(self, starts: jax.Array) -> tuple[np.ndarray, np.ndarray]:
-        """Runs from all flat start vectors [P, n] as one batch: alphas [P, m] and betas [P, m - 1]. Keeps P bases in memory."""
+        """Runs from all flat start vectors [P, n] as one batch: alphas [P, m] and betas [P, m - 1].
+        Keeps P bases in memory.
+        """
         progress = self._all(starts.astype(self.dtype))
         return np.asarray(progress.alphas), np.asarray(progress.betas)[:, :-1]
 
     def _begin(self, flat: jax.Array) -> _Progress:
-        basis = jnp.zeros((self.num_steps + 1, flat.shape[0]), self.dtype).at[0].set(flat / jnp.linalg.norm(flat))
-        return _Progress(jnp.zeros(self.num_steps, self.dtype), jnp.zeros(self.num_steps, self.dtype), basis, jnp.zeros([], self.dtype))
+        basis = (
+            jnp.zeros((self.num_steps + 1, flat.shape[0]), self.dtype)
+            .at[0]
+            .set(flat / jnp.linalg.norm(flat))
+        )
+        return _Progress(
+            jnp.zeros(self.num_steps, self.dtype),
+            jnp.zeros(self.num_steps, self.dtype),
+            basis,
+            jnp.zeros([], self.dtype),
+        )
 
 
 def _absorb(progress: _Progress, image: jax.Array, j: jax.Array, key: jax.Array) -> _Progress:
     """One step, given A q_j."""
     basis = progress.basis
     norm = jnp.maximum(progress.norm, jnp.linalg.norm(image))
-    # alpha from these products, not from basis[j]: another read of the basis makes XLA copy it before it is written (21 -> 95 ms a
-    # step for ResNet-32's 100 vectors on two cores).
+    # alpha from these products, not from basis[j]: another read of the basis makes XLA copy it
+    # before it is written (21 -> 95 ms a step for ResNet-32's 100 vectors on two cores).
     overlaps = basis @ image
     alpha = overlaps[j]
     rest = _orthogonal(image - overlaps @ basis, basis)
     beta = jnp.linalg.norm(rest)
-    # What is left of a vanished residual is rounding of the size of eps |A|, in each of up to sqrt(n) directions' sum.
+    # What is left of a vanished residual is rounding of the size of eps |A|, in each of up to
+    # sqrt(n) directions' sum.
     vanished = beta <= 10.0 * jnp.finfo(beta.dtype).eps * jnp.sqrt(1.0 * rest.shape[0]) * norm
 
     def fresh():
@@ -154,4 +189,9 @@ def _orthogonal(vector: jax.Array, basis: jax.Array) -> jax.Array:
 
 
 def _cut(progress: _Progress, done: int) -> Tridiagonal:
-    return Tridiagonal(progress.alphas[:done], progress.betas[: done - 1], progress.basis[:done], progress.betas[done - 1])
+    return Tridiagonal(
+        progress.alphas[:done],
+        progress.betas[: done - 1],
+        progress.basis[:done],
+        progress.betas[done - 1],
+    )

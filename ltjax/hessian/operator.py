@@ -28,9 +28,13 @@ def hvp(loss_fn: Callable[[Any], jax.Array], params: Any, vector: Any) -> Any:
 
 
 def gauss_newton_product(
-    outputs_fn: Callable[[Any], jax.Array], loss_of_outputs: Callable[[jax.Array], jax.Array], params: Any, vector: Any
+    outputs_fn: Callable[[Any], jax.Array],
+    loss_of_outputs: Callable[[jax.Array], jax.Array],
+    params: Any,
+    vector: Any,
 ) -> Any:
-    """Generalised Gauss-Newton product J^T H_out J v: the Hessian without the curvature of the network itself.
+    """Generalised Gauss-Newton product J^T H_out J v: the Hessian without the curvature of the
+    network itself.
 
     Args:
       outputs_fn: params -> outputs (logits).
@@ -48,9 +52,10 @@ def gauss_newton_product(
 class DatasetOperator:
     """v -> H v for the mean of a loss over all examples, batch by batch in one batch's memory.
 
-    The last short batch is padded and its padding weighted 0, so any batch size gives the same operator. On an accelerator the batches are
-    one scan; on a CPU a loop on the host, since XLA runs convolutions inside a loop there on one slow thread. The loop on the host can
-    keep what depends on `params` alone (activations, gradients) between the products: `keep_bytes`.
+    The last short batch is padded and its padding weighted 0, so any batch size gives the same
+    operator. On an accelerator the batches are one scan; on a CPU a loop on the host, since XLA
+    runs convolutions inside a loop there on one slow thread. The loop on the host can keep what
+    depends on `params` alone (activations, gradients) between the products: `keep_bytes`.
 
     Example:
         matvec = DatasetOperator(losses_fn, params, (images, labels), batch_size=512)
@@ -85,21 +90,28 @@ class DatasetOperator:
           product: `hvp`, or another (loss_fn, params, vector) -> pytree.
           sharding: of a batch over devices along its first axis; batch_size must divide over them.
           scan: the batches as one compiled loop; None chooses by the device.
-          keep_bytes: memory for what does not change between products, of as many batches as fit; their products then cost about three
-            quarters (ResNet-32: 8 MB an image in float32). Not used by the scan.
+          keep_bytes: memory for what does not change between products, of as many batches as fit;
+            their products then cost about three quarters (ResNet-32: 8 MB an image in float32). Not
+            used by the scan.
 
         Raises:
           ValueError: no examples, weights of another length, or parameters that are not finite.
         """
         sizes = {len(leaf) for leaf in jax.tree.leaves(examples)}
         if len(sizes) != 1 or not min(sizes):
-            raise ValueError(f"examples have {sorted(sizes) or 'no'} entries; expected arrays of one length above 0")
+            raise ValueError(
+                f"examples have {sorted(sizes) or 'no'} entries; expected arrays of one length above 0"
+            )
         (size,) = sizes
         if weights is not None and np.shape(weights) != (size,):
-            raise ValueError(f"weights have shape {np.shape(weights)}; expected [{size}], one an example")
+            raise ValueError(
+                f"weights have shape {np.shape(weights)}; expected [{size}], one an example"
+            )
         for path, leaf in jax.tree_util.tree_leaves_with_path(params):
             if not np.isfinite(np.asarray(leaf)).all():
-                raise ValueError(f"parameter {jax.tree_util.keystr(path)} holds values that are not finite; the run diverged")
+                raise ValueError(
+                    f"parameter {jax.tree_util.keystr(path)} holds values that are not finite; the run diverged"
+                )
         batch_size = min(batch_size, size) if sharding is None else batch_size
         shares = np.ones(size) if weights is None else np.asarray(weights, float)
         everywhere = None
@@ -111,7 +123,10 @@ class DatasetOperator:
         place = (lambda x: jax.device_put(x, sharding)) if sharding is not None else jnp.asarray
         self.traceable = jax.default_backend() != "cpu" if scan is None else scan
         shares = shares / shares.sum()
-        split = [_batches(leaf, batch_size) for leaf in (*jax.tree.leaves(examples), shares.astype(jnp.result_type(float)))]
+        split = [
+            _batches(leaf, batch_size)
+            for leaf in (*jax.tree.leaves(examples), shares.astype(jnp.result_type(float)))
+        ]
         structure = jax.tree.structure(examples)
 
         one, step, linearized, self._losses = _programs(losses_fn, product)
@@ -121,14 +136,21 @@ class DatasetOperator:
             def product_of_all(vector):
                 def body(total, leaves):
                     if sharding is not None:
-                        leaves = [jax.lax.with_sharding_constraint(leaf, sharding) for leaf in leaves]
+                        leaves = [
+                            jax.lax.with_sharding_constraint(leaf, sharding) for leaf in leaves
+                        ]
                     batch = jax.tree.unflatten(structure, leaves[:-1])
-                    return jax.tree.map(jnp.add, total, one(params, vector, batch, leaves[-1])), None
+                    return jax.tree.map(
+                        jnp.add, total, one(params, vector, batch, leaves[-1])
+                    ), None
 
                 return jax.lax.scan(body, jax.tree.map(jnp.zeros_like, vector), stacked)[0]
 
             self._apply: Callable[[Any], Any] = jax.jit(product_of_all)
-            self._parts = [(jax.tree.unflatten(structure, list(leaves[:-1])), leaves[-1]) for leaves in zip(*stacked, strict=True)]
+            self._parts = [
+                (jax.tree.unflatten(structure, list(leaves[:-1])), leaves[-1])
+                for leaves in zip(*stacked, strict=True)
+            ]
         else:
             placed = [[place(leaf) for leaf in leaves] for leaves in zip(*split, strict=True)]
             parts = [(jax.tree.unflatten(structure, leaves[:-1]), leaves[-1]) for leaves in placed]
@@ -136,16 +158,23 @@ class DatasetOperator:
             if keep_bytes:
                 leaves = jax.tree.leaves(jax.eval_shape(linearized, params, *parts[0]))
                 each = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-                kept = [linearized(params, batch, share) for batch, share in parts[: keep_bytes // max(each, 1)]]
+                kept = [
+                    linearized(params, batch, share)
+                    for batch, share in parts[: keep_bytes // max(each, 1)]
+                ]
 
-            def by_batch(vector):  # without `self`: a cycle would hold the kept memory until the next garbage collection
+            def by_batch(
+                vector,
+            ):  # without `self`: a cycle would hold the kept memory until the next garbage collection
                 total = jax.tree.map(jnp.zeros_like, vector)
                 for linear in kept:
                     total = _added_linear(total, linear, vector)
                 for at, (batch, share) in enumerate(parts[len(kept) :]):
                     total = step(total, params, vector, batch, share)
                     if at % 8 == 7:
-                        jax.block_until_ready(total)  # each product called ahead holds its own working memory
+                        jax.block_until_ready(
+                            total
+                        )  # each product called ahead holds its own working memory
                 return total
 
             self._parts = parts
@@ -155,9 +184,14 @@ class DatasetOperator:
         """H v, like params."""
         if self._everywhere is None:
             return self._apply(vector)
-        # The devices' copies for the product; what goes on with the result stays where the vector was.
+        # The devices' copies for the product; what goes on with the result stays where the vector
+        # was.
         product = self._apply(jax.device_put(vector, self._everywhere))
-        return jax.tree.map(lambda leaf, like: jax.device_put(leaf, getattr(like, "sharding", None)), product, vector)
+        return jax.tree.map(
+            lambda leaf, like: jax.device_put(leaf, getattr(like, "sharding", None)),
+            product,
+            vector,
+        )
 
     @property
     def loss(self) -> float:
@@ -165,10 +199,13 @@ class DatasetOperator:
 
 
 @lru_cache(maxsize=8)
-def _programs(losses_fn: Callable[[Any, Any], jax.Array], product: Callable) -> tuple[Callable, Callable, Callable, Callable]:
-    """Product of one batch; the same added to a total, compiled; the batch's product as a linear function that holds all that does not
-    depend on the vector, compiled; the batch's loss, compiled. Kept, so that operators of one loss on other examples (each class in
-    turn) compile nothing anew where the batches have the same shape.
+def _programs(
+    losses_fn: Callable[[Any, Any], jax.Array], product: Callable
+) -> tuple[Callable, Callable, Callable, Callable]:
+    """Product of one batch; the same added to a total, compiled; the batch's product as a linear
+    function that holds all that does not depend on the vector, compiled; the batch's loss,
+    compiled. Kept, so that operators of one loss on other examples (each class in turn) compile
+    nothing anew where the batches have the same shape.
     """
 
     def mean_loss(params, batch, share):
@@ -192,7 +229,9 @@ def _added_linear(total, linear, vector):
 
 
 def _batches(leaf: Any, size: int) -> np.ndarray:
-    """[K, size, ...], the end filled with copies of the first entry for examples and zeros for shares."""
+    """[K, size, ...], the end filled with copies of the first entry for examples and zeros for
+    shares.
+    """
     leaf = np.asarray(leaf)
     missing = -len(leaf) % size
     shares = leaf.ndim == 1 and np.issubdtype(leaf.dtype, np.floating)

@@ -1,4 +1,6 @@
-"""What Lanczos and random probes tell of a symmetric operator: eigenvalues, spectral density, trace."""
+"""What Lanczos and random probes tell of a symmetric operator: eigenvalues, spectral density,
+trace.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ class Spectrum(NamedTuple):
 
     Attributes:
       nodes, weights: [P, m].
-      largest, smallest: extreme nodes over the probes; inside the true range, by at most about their residuals.
+      largest, smallest: extreme nodes over the probes; inside the true range, by at most about
+        their residuals.
       largest_residual, smallest_residual: |A v - lambda v| of these.
     """
 
@@ -57,7 +60,13 @@ class Estimate(NamedTuple):
 
 
 def top_eigenvalues(
-    matvec: Matvec, example: Any, key: jax.Array, k: int = 1, *, num_steps: int = 100, tolerance: float = 1e-3
+    matvec: Matvec,
+    example: Any,
+    key: jax.Array,
+    k: int = 1,
+    *,
+    num_steps: int = 100,
+    tolerance: float = 1e-3,
 ) -> Eigenpairs:
     """The k largest eigenvalues (not largest in magnitude), descending.
 
@@ -78,14 +87,26 @@ def top_eigenvalues(
 
 
 def bottom_eigenvalues(
-    matvec: Matvec, example: Any, key: jax.Array, k: int = 1, *, num_steps: int = 100, tolerance: float = 1e-3
+    matvec: Matvec,
+    example: Any,
+    key: jax.Array,
+    k: int = 1,
+    *,
+    num_steps: int = 100,
+    tolerance: float = 1e-3,
 ) -> Eigenpairs:
     """The k smallest eigenvalues, ascending; see `top_eigenvalues`."""
     return _extreme(matvec, example, key, k, num_steps, tolerance, largest=False)
 
 
 def spectral_density(
-    matvec: Matvec, example: Any, key: jax.Array, num_steps: int = 100, num_probes: int = 1, *, together: bool = False
+    matvec: Matvec,
+    example: Any,
+    key: jax.Array,
+    num_steps: int = 100,
+    num_probes: int = 1,
+    *,
+    together: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Stochastic Lanczos quadrature: nodes and weights whose sums estimate (1 / n) trace f(A).
 
@@ -94,25 +115,35 @@ def spectral_density(
       key: of the Rademacher probes.
       num_steps: Lanczos steps m a probe.
       num_probes: P.
-      together: all probes as one batch (vmap), for a traceable matvec; keeps P bases of m vectors in memory.
+      together: all probes as one batch (vmap), for a traceable matvec; keeps P bases of m vectors
+        in memory.
 
     Returns:
       nodes [P, m] and weights [P, m]; the weights of each probe sum to 1.
 
-    Source: Ubaru, Chen and Saad, SIAM J. Matrix Anal. Appl. 2017, algorithm 1; Ghorbani et al., ICML 2019, arXiv:1901.10159.
+    Source: Ubaru, Chen and Saad, SIAM J. Matrix Anal. Appl. 2017, algorithm 1; Ghorbani et al.,
+    ICML 2019, arXiv:1901.10159.
     """
     run = Runner(matvec, example, num_steps)
     probes = [_rademacher(jax.random.fold_in(key, k), example) for k in range(num_probes)]
     if together and run.compiled:
-        pairs = list(zip(*run.together(jnp.stack([ravel_pytree(probe)[0] for probe in probes])), strict=True))
+        pairs = list(
+            zip(*run.together(jnp.stack([ravel_pytree(probe)[0] for probe in probes])), strict=True)
+        )
     else:
         pairs = [(each.alphas, each.betas) for each in map(run, probes)]
     solved = [np.linalg.eigh(_matrix(alphas, betas)) for alphas, betas in pairs]
-    return np.asarray([values for values, _ in solved]), np.asarray([np.square(vectors[0]) for _, vectors in solved])
+    return np.asarray([values for values, _ in solved]), np.asarray(
+        [np.square(vectors[0]) for _, vectors in solved]
+    )
 
 
-def spectrum_of(matvec: Matvec, example: Any, key: jax.Array, num_steps: int = 100, num_probes: int = 1) -> Spectrum:
-    """`spectral_density` with the extreme eigenvalues that its Lanczos runs give without further products."""
+def spectrum_of(
+    matvec: Matvec, example: Any, key: jax.Array, num_steps: int = 100, num_probes: int = 1
+) -> Spectrum:
+    """`spectral_density` with the extreme eigenvalues that its Lanczos runs give without further
+    products.
+    """
     run = Runner(matvec, example, num_steps)
     nodes, weights, ends = [], [], []
     for k in range(num_probes):
@@ -123,15 +154,26 @@ def spectrum_of(matvec: Matvec, example: Any, key: jax.Array, num_steps: int = 1
         weights.append(np.square(vectors[0]))
         ends.append((values[-1], residuals[-1], values[0], residuals[0]))
     largest, smallest = max(ends, key=lambda end: end[0]), min(ends, key=lambda end: end[2])
-    return Spectrum(np.asarray(nodes), np.asarray(weights), float(largest[0]), float(largest[1]), float(smallest[2]), float(smallest[3]))
+    return Spectrum(
+        np.asarray(nodes),
+        np.asarray(weights),
+        float(largest[0]),
+        float(largest[1]),
+        float(smallest[2]),
+        float(smallest[3]),
+    )
 
 
 def grid(nodes: np.ndarray, num_points: int = 10_000, margin: float = 0.01) -> np.ndarray:
-    """The published grid: from the smallest node to the largest with a margin on both sides, [num_points]."""
+    """The published grid: from the smallest node to the largest with a margin on both sides,
+    [num_points].
+    """
     return np.linspace(np.min(nodes) - margin, np.max(nodes) + margin, num_points)
 
 
-def density(nodes: np.ndarray, weights: np.ndarray, points: np.ndarray, variance: float | None = None) -> np.ndarray:
+def density(
+    nodes: np.ndarray, weights: np.ndarray, points: np.ndarray, variance: float | None = None
+) -> np.ndarray:
     """Spectral density on a grid: the nodes widened to Gaussians, mean over probes.
 
     Args:
@@ -157,14 +199,18 @@ def moments(nodes: np.ndarray, weights: np.ndarray, order: int) -> float:
     return float(np.mean(np.sum(np.atleast_2d(weights) * np.atleast_2d(nodes) ** order, axis=1)))
 
 
-def trace(matvec: Matvec, example: Any, key: jax.Array, num_probes: int = 100, *, tolerance: float = 0.0) -> Estimate:
-    """Hutchinson's estimate of the trace with Rademacher probes; exact from one probe for a diagonal operator.
+def trace(
+    matvec: Matvec, example: Any, key: jax.Array, num_probes: int = 100, *, tolerance: float = 0.0
+) -> Estimate:
+    """Hutchinson's estimate of the trace with Rademacher probes; exact from one probe for a
+    diagonal operator.
 
     Args:
       matvec, example: as `top_eigenvalues`.
       key: of the probes.
       num_probes: at most.
-      tolerance: stops once the mean changes by less than this share from one probe to the next; 0 uses all.
+      tolerance: stops once the mean changes by less than this share from one probe to the next; 0
+        uses all.
 
     Source: Hutchinson, Communications in Statistics 1990; the stopping rule is PyHessian's.
     """
@@ -172,7 +218,12 @@ def trace(matvec: Matvec, example: Any, key: jax.Array, num_probes: int = 100, *
     for k in range(num_probes):
         probe = _rademacher(jax.random.fold_in(key, k), example)
         values.append(_dot(probe, matvec(probe)))
-        if k and tolerance and abs(np.mean(values) - np.mean(values[:-1])) < tolerance * (abs(np.mean(values)) + 1e-30):
+        if (
+            k
+            and tolerance
+            and abs(np.mean(values) - np.mean(values[:-1]))
+            < tolerance * (abs(np.mean(values)) + 1e-30)
+        ):
             break
     return _estimate(np.asarray(values), len(values))
 
@@ -214,11 +265,22 @@ def trace_hutchpp(matvec: Matvec, example: Any, key: jax.Array, num_products: in
     return estimate._replace(value=estimate.value + exact)
 
 
-def _extreme(matvec: Matvec, example: Any, key: jax.Array, k: int, num_steps: int, tolerance: float, *, largest: bool) -> Eigenpairs:
+def _extreme(
+    matvec: Matvec,
+    example: Any,
+    key: jax.Array,
+    k: int,
+    num_steps: int,
+    tolerance: float,
+    *,
+    largest: bool,
+) -> Eigenpairs:
     flat, unravel = ravel_pytree(example)
     steps = min(num_steps, flat.shape[0])
     if not 1 <= k <= steps:
-        raise ValueError(f"k is {k}; expected 1 to {steps} (num_steps {num_steps}, {flat.shape[0]} entries)")
+        raise ValueError(
+            f"k is {k}; expected 1 to {steps} (num_steps {num_steps}, {flat.shape[0]} entries)"
+        )
 
     def pairs(run: Tridiagonal) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         values, vectors = np.linalg.eigh(_matrix(run.alphas, run.betas))
@@ -228,8 +290,13 @@ def _extreme(matvec: Matvec, example: Any, key: jax.Array, k: int, num_steps: in
     def enough(run: Tridiagonal) -> bool:
         values, _, residuals = pairs(run)
         scale = np.abs(np.linalg.eigvalsh(_matrix(run.alphas, run.betas))).max()
-        # A vanished residual alone says nothing about eigenvalues outside the subspace: then go on to the next block.
-        return len(values) == k and float(run.residual) > 0 and bool((residuals <= tolerance * scale).all())
+        # A vanished residual alone says nothing about eigenvalues outside the subspace: then go on
+        # to the next block.
+        return (
+            len(values) == k
+            and float(run.residual) > 0
+            and bool((residuals <= tolerance * scale).all())
+        )
 
     start = unravel(jax.random.normal(key, flat.shape, flat.dtype))
     run = Runner(matvec, example, steps)(start, enough if tolerance else None)

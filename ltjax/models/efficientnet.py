@@ -1,7 +1,7 @@
 """EfficientNet-B0 to B7 and Lite0.
 
-Source: Tan and Le, ICML 2019, arXiv:1905.11946, table 1 and section 4; Lite0 is the authors' variant for mobile devices: no
-squeeze-excitation, ReLU6, stem and head of fixed width.
+Source: Tan and Le, ICML 2019, arXiv:1905.11946, table 1 and section 4; Lite0 is the authors'
+variant for mobile devices: no squeeze-excitation, ReLU6, stem and head of fixed width.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from ltjax.models.layers import BatchNorm, classifier, torch_uniform
 
 
 class Scaling(NamedTuple):
-    """What tells the variants apart: multipliers of width and depth, published input pixels, dropout before the classifier."""
+    """What tells the variants apart: multipliers of width and depth, published input pixels,
+    dropout before the classifier.
+    """
 
     width: float
     depth: float
@@ -69,12 +71,23 @@ def blocks(variant: str) -> list[Block]:
         first = channels_in if scaling.lite and stage == 0 else _round(channels_in, scaling.width)
         last = _round(channels_out, scaling.width)
         for place in range(count):
-            out.append(Block(stage, place, expand, kernel, stride if place == 0 else 1, first if place == 0 else last, last))
+            out.append(
+                Block(
+                    stage,
+                    place,
+                    expand,
+                    kernel,
+                    stride if place == 0 else 1,
+                    first if place == 0 else last,
+                    last,
+                )
+            )
     return out
 
 
 class MBConv(nn.Module):
-    """Inverted bottleneck: expand by 1x1, filter each channel, squeeze-excite, project by 1x1; a shortcut where the shape stays.
+    """Inverted bottleneck: expand by 1x1, filter each channel, squeeze-excite, project by 1x1; a
+    shortcut where the shape stays.
 
     Attributes:
       block: its shape.
@@ -101,19 +114,27 @@ class MBConv(nn.Module):
         if block.expand != 1:
             x = _conv(wide, 1, 1, self.same, "conv_expand", **types)(x)
             x = self.activation(BatchNorm(name="bn_expand", **self.norm, **types)(x, train=train))
-        x = _conv(wide, block.kernel, block.stride, self.same, "conv_depthwise", groups=wide, **types)(x)
+        x = _conv(
+            wide, block.kernel, block.stride, self.same, "conv_depthwise", groups=wide, **types
+        )(x)
         x = self.activation(BatchNorm(name="bn_depthwise", **self.norm, **types)(x, train=train))
         if self.squeeze:
             squeezed = jnp.mean(x, axis=(1, 2), keepdims=True)
-            squeezed = _conv(max(1, block.in_channels // 4), 1, 1, self.same, "se_reduce", bias=True, **types)(squeezed)
-            squeezed = _conv(wide, 1, 1, self.same, "se_expand", bias=True, **types)(self.activation(squeezed))
+            squeezed = _conv(
+                max(1, block.in_channels // 4), 1, 1, self.same, "se_reduce", bias=True, **types
+            )(squeezed)
+            squeezed = _conv(wide, 1, 1, self.same, "se_expand", bias=True, **types)(
+                self.activation(squeezed)
+            )
             x = x * nn.sigmoid(squeezed)
         x = _conv(block.out_channels, 1, 1, self.same, "conv_project", **types)(x)
         x = BatchNorm(name="bn_project", **self.norm, **types)(x, train=train)
         if block.stride != 1 or block.in_channels != block.out_channels:
             return x
         if train and self.drop:
-            kept = jax.random.bernoulli(self.make_rng("dropout"), 1.0 - self.drop, (x.shape[0], 1, 1, 1))
+            kept = jax.random.bernoulli(
+                self.make_rng("dropout"), 1.0 - self.drop, (x.shape[0], 1, 1, 1)
+            )
             x = jnp.where(kept, x / (1.0 - self.drop), 0.0).astype(x.dtype)
         return inputs + x
 
@@ -121,15 +142,16 @@ class MBConv(nn.Module):
 class EfficientNet(nn.Module):
     """Stem, inverted bottlenecks, 1x1 head, global average pool, dropout, classifier.
 
-    Apply to images [B, H, W, C] in floating point; returns logits [B, num_classes] in float32 or wider. Training draws from the "dropout"
-    stream: `apply(..., train=True, rngs={"dropout": key}, mutable=["batch_stats"])`.
+    Apply to images [B, H, W, C] in floating point; returns logits [B, num_classes] in float32 or
+    wider. Training draws from the "dropout" stream: `apply(..., train=True, rngs={"dropout": key},
+    mutable=["batch_stats"])`.
 
     Attributes:
       num_classes: C.
       variant: a key of `VARIANTS`.
-      numerics: "tensorflow": "same" padding, BatchNorm epsilon 1e-3 and momentum 0.01, as published and in efficientnet-pytorch and
-        timm's tf_ weights; "torch": symmetric padding, epsilon 1e-5 and momentum 0.1, as torchvision's (B5 to B7: 1e-3 and 0.01) and
-        timm's others.
+      numerics: "tensorflow": "same" padding, BatchNorm epsilon 1e-3 and momentum 0.01, as published
+        and in efficientnet-pytorch and timm's tf_ weights; "torch": symmetric padding, epsilon 1e-5
+        and momentum 0.1, as torchvision's (B5 to B7: 1e-3 and 0.01) and timm's others.
       stochastic_depth: drop probability of the last block, rising evenly from 0 at the first.
       dropout: before the classifier; None is the variant's own.
       classifier, dtype, param_dtype: as `ResNetCifar`.
@@ -147,25 +169,44 @@ class EfficientNet(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         if self.numerics not in ("tensorflow", "torch"):
-            raise ValueError(f"EfficientNet numerics is {self.numerics!r}; expected 'tensorflow' or 'torch'")
+            raise ValueError(
+                f"EfficientNet numerics is {self.numerics!r}; expected 'tensorflow' or 'torch'"
+            )
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         scaling, same = VARIANTS[self.variant], self.numerics == "tensorflow"
         wide_norm = same or scaling.depth > 2
-        norm: dict[str, Any] = {"epsilon": 1e-3, "momentum": 0.01} if wide_norm else {"epsilon": 1e-5, "momentum": 0.1}
+        norm: dict[str, Any] = (
+            {"epsilon": 1e-3, "momentum": 0.01} if wide_norm else {"epsilon": 1e-5, "momentum": 0.1}
+        )
         activation = nn.relu6 if scaling.lite else nn.silu
-        x = _conv(32 if scaling.lite else _round(32, scaling.width), 3, 2, same, "conv_stem", **types)(images)
+        x = _conv(
+            32 if scaling.lite else _round(32, scaling.width), 3, 2, same, "conv_stem", **types
+        )(images)
         x = activation(BatchNorm(name="bn_stem", **norm, **types)(x, train=train))
         all_blocks = blocks(self.variant)
         for k, block in enumerate(all_blocks):
             drop = self.stochastic_depth * k / len(all_blocks)
-            x = MBConv(block, drop, activation, not scaling.lite, same, norm, name=f"block_{k}", **types)(x, train=train)
-        x = _conv(1280 if scaling.lite else _round(1280, scaling.width), 1, 1, same, "conv_head", **types)(x)
+            x = MBConv(
+                block, drop, activation, not scaling.lite, same, norm, name=f"block_{k}", **types
+            )(x, train=train)
+        x = _conv(
+            1280 if scaling.lite else _round(1280, scaling.width), 1, 1, same, "conv_head", **types
+        )(x)
         x = activation(BatchNorm(name="bn_head", **norm, **types)(x, train=train))
         # Pool and classify in float32 or wider.
         x = jnp.mean(x.astype(jnp.promote_types(x.dtype, self.param_dtype)), axis=(1, 2))
-        x = nn.Dropout(scaling.dropout if self.dropout is None else self.dropout, deterministic=not train)(x)
+        x = nn.Dropout(
+            scaling.dropout if self.dropout is None else self.dropout, deterministic=not train
+        )(x)
         init = torch_uniform(x.shape[-1])
-        return classifier(self.classifier, self.num_classes, dtype=None, param_dtype=self.param_dtype, name="linear", kernel_init=init)(x)
+        return classifier(
+            self.classifier,
+            self.num_classes,
+            dtype=None,
+            param_dtype=self.param_dtype,
+            name="linear",
+            kernel_init=init,
+        )(x)
 
 
 def _round(channels: int, width: float) -> int:
@@ -178,7 +219,16 @@ def _round(channels: int, width: float) -> int:
 
 
 def _conv(
-    features: int, size: int, stride: int, same: bool, name: str, *, groups: int = 1, bias: bool = False, dtype: Any, param_dtype: Any
+    features: int,
+    size: int,
+    stride: int,
+    same: bool,
+    name: str,
+    *,
+    groups: int = 1,
+    bias: bool = False,
+    dtype: Any,
+    param_dtype: Any,
 ) -> nn.Conv:
     return nn.Conv(
         features,

@@ -13,20 +13,31 @@ from jax.experimental.xla_metadata import set_xla_metadata
 he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
-def conv_general_dilated(images: jax.Array, kernel: jax.Array, *arguments: Any, **options: Any) -> jax.Array:
-    """jax.lax's, for nn.Conv; on a CPU a large batch passes in groups of 32 images, which stay in its cache.
+def conv_general_dilated(
+    images: jax.Array, kernel: jax.Array, *arguments: Any, **options: Any
+) -> jax.Array:
+    """jax.lax's, for nn.Conv; on a CPU a large batch passes in groups of 32 images, which stay in
+    its cache.
 
-    XLA's kernel gradient takes 12 ms for 128 images, 4 x 1.3 ms for 4 x 32 (16 channels of 32 x 32 pixels, two cores); ResNet-32 trains
-    1.6 times as fast (docs/performance.md). Group i holds images i, i + k, ...: a sharded batch stays on its devices.
+    XLA's kernel gradient takes 12 ms for 128 images, 4 x 1.3 ms for 4 x 32 (16 channels of 32 x 32
+    pixels, two cores); ResNet-32 trains 1.6 times as fast (docs/performance.md). Group i holds
+    images i, i + k, ...: a sharded batch stays on its devices.
     """
     groups = images.shape[0] // CACHED_IMAGES
-    if jax.default_backend() != "cpu" or groups < 2 or images.shape[0] % CACHED_IMAGES or images.size < CACHED_VALUES:
+    if (
+        jax.default_backend() != "cpu"
+        or groups < 2
+        or images.shape[0] % CACHED_IMAGES
+        or images.size < CACHED_VALUES
+    ):
         return jax.lax.conv_general_dilated(images, kernel, *arguments, **options)
-    # A call of its own, whose operand XLA must store: it would else fuse the whole chain of blocks that led to `images` into the slices
-    # and transposes of every group, and compute it each time.
+    # A call of its own, whose operand XLA must store: it would else fuse the whole chain of blocks
+    # that led to `images` into the slices and transposes of every group, and compute it each time.
     with set_xla_metadata(inlineable="false"):
         split = _interleaved(images, groups)
-    outputs = [jax.lax.conv_general_dilated(group, kernel, *arguments, **options) for group in split]
+    outputs = [
+        jax.lax.conv_general_dilated(group, kernel, *arguments, **options) for group in split
+    ]
     return jnp.stack(outputs, 1).reshape(-1, *outputs[0].shape[1:])
 
 
@@ -44,8 +55,9 @@ CACHED_VALUES = 2**19
 class BatchNorm(nn.Module):
     """Batch normalisation over all but the last axis, with PyTorch's running statistics.
 
-    Flax's own layer keeps a biased running variance; PyTorch's, and so every published figure, an unbiased one. Statistics
-    are computed in float32 or wider. Under a sharded jit the batch is the global batch.
+    Flax's own layer keeps a biased running variance; PyTorch's, and so every published figure, an
+    unbiased one. Statistics are computed in float32 or wider. Under a sharded jit the batch is the
+    global batch.
 
     Attributes:
       momentum: weight of the new batch in the running statistics (torch's sense).
@@ -63,7 +75,12 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         channels = x.shape[-1:]
-        scale = self.param("scale", nn.initializers.zeros if self.zero_init else nn.initializers.ones, channels, self.param_dtype)
+        scale = self.param(
+            "scale",
+            nn.initializers.zeros if self.zero_init else nn.initializers.ones,
+            channels,
+            self.param_dtype,
+        )
         bias = self.param("bias", nn.initializers.zeros, channels, self.param_dtype)
         mean = self.variable("batch_stats", "mean", jnp.zeros, channels, self.param_dtype)
         var = self.variable("batch_stats", "var", jnp.ones, channels, self.param_dtype)
@@ -86,7 +103,8 @@ class BatchNorm(nn.Module):
 
 
 class NormalizedLinear(nn.Module):
-    """Cosine classifier: normalise(x) . normalise(W) per class column; no bias, no scale (the loss has it).
+    """Cosine classifier: normalise(x) . normalise(W) per class column; no bias, no scale (the loss
+    has it).
 
     Source: Cao et al., NeurIPS 2019, arXiv:1906.07413, section 4 and the authors' NormedLinear.
     """
@@ -102,7 +120,9 @@ class NormalizedLinear(nn.Module):
         return _normalized(x, axis=-1) @ _normalized(kernel, axis=0)
 
 
-def classifier(kind: str, num_classes: int, *, dtype: Any, param_dtype: Any, name: str, kernel_init=he_normal) -> nn.Module:
+def classifier(
+    kind: str, num_classes: int, *, dtype: Any, param_dtype: Any, name: str, kernel_init=he_normal
+) -> nn.Module:
     """The last layer: "linear" (PyTorch's uniform bias) or "normalized".
 
     Raises:
@@ -111,7 +131,9 @@ def classifier(kind: str, num_classes: int, *, dtype: Any, param_dtype: Any, nam
     if kind == "normalized":
         return NormalizedLinear(num_classes, dtype=dtype, param_dtype=param_dtype, name=name)
     if kind == "linear":
-        return Linear(num_classes, kernel_init=kernel_init, dtype=dtype, param_dtype=param_dtype, name=name)
+        return Linear(
+            num_classes, kernel_init=kernel_init, dtype=dtype, param_dtype=param_dtype, name=name
+        )
     raise ValueError(f"classifier is {kind!r}; expected 'linear' or 'normalized'")
 
 
@@ -126,7 +148,9 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         bound = x.shape[-1] ** -0.5
-        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features), self.param_dtype)
+        kernel = self.param(
+            "kernel", self.kernel_init, (x.shape[-1], self.features), self.param_dtype
+        )
         bias = self.param("bias", _uniform(bound), (self.features,), self.param_dtype)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         return x @ kernel + bias

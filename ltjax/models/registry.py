@@ -31,8 +31,12 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet50": partial(_PHOTOGRAPHS, blocks=(3, 4, 6, 3), bottleneck=True),
     "resnet101": partial(_PHOTOGRAPHS, blocks=(3, 4, 23, 3), bottleneck=True),
     "resnet152": partial(_PHOTOGRAPHS, blocks=(3, 8, 36, 3), bottleneck=True),
-    "resnext50": partial(_PHOTOGRAPHS, blocks=(3, 4, 6, 3), bottleneck=True, groups=32, group_width=4),
-    "resnext101": partial(_PHOTOGRAPHS, blocks=(3, 4, 23, 3), bottleneck=True, groups=32, group_width=8),
+    "resnext50": partial(
+        _PHOTOGRAPHS, blocks=(3, 4, 6, 3), bottleneck=True, groups=32, group_width=4
+    ),
+    "resnext101": partial(
+        _PHOTOGRAPHS, blocks=(3, 4, 23, 3), bottleneck=True, groups=32, group_width=8
+    ),
     "reslt_resnet8": partial(ResLT, blocks=1),
     "reslt_resnet20": partial(ResLT, blocks=3),
     "reslt_resnet32": partial(ResLT, blocks=5),
@@ -49,14 +53,15 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 def create(name: str, num_classes: int, **options: Any) -> nn.Module:
     """A network by name.
 
-    `model.apply(variables, images NHWC, train=False)` gives logits; in training pass `train=True, mutable=["batch_stats"]`.
-    `variables = model.init(key, images)` holds "params" and "batch_stats".
+    `model.apply(variables, images NHWC, train=False)` gives logits; in training pass `train=True,
+    mutable=["batch_stats"]`. `variables = model.init(key, images)` holds "params" and
+    "batch_stats".
 
     Args:
       name: a key of `MODELS`.
       num_classes: C >= 1.
-      **options: classifier="linear" | "normalized", dtype, param_dtype; width of the ResNets and ResLT; zero_init of those for
-        photographs; head of ResLT; numerics,
+      **options: classifier="linear" | "normalized", dtype, param_dtype; width of the ResNets and
+        ResLT; zero_init of those for photographs; head of ResLT; numerics,
         stochastic_depth and dropout of EfficientNet. The module's own docstring says more.
 
     Returns:

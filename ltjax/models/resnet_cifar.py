@@ -1,6 +1,7 @@
 """ResNets for 32x32 images: ResNet-20, 32, 44, 56, 110.
 
-Source: He et al., CVPR 2016, arXiv:1512.03385, section 4.2; shortcut "A" and initialisation as in the LDAM-DRW authors' program.
+Source: He et al., CVPR 2016, arXiv:1512.03385, section 4.2; shortcut "A" and initialisation as in
+the LDAM-DRW authors' program.
 """
 
 from __future__ import annotations
@@ -38,16 +39,19 @@ class BasicBlock(nn.Module):
 
 
 class ResNetCifar(nn.Module):
-    """A 3x3 stem, three stages of basic blocks with `width`, 2 and 4 times `width` channels, global average pool, classifier.
+    """A 3x3 stem, three stages of basic blocks with `width`, 2 and 4 times `width` channels, global
+    average pool, classifier.
 
-    Apply to images [B, H, W, C] in floating point; returns logits [B, num_classes] in float32 or wider.
+    Apply to images [B, H, W, C] in floating point; returns logits [B, num_classes] in float32 or
+    wider.
 
     Attributes:
       num_classes: C.
       blocks: basic blocks a stage; depth = 6 * blocks + 2.
       width: channels of the first stage; 16 as published.
       classifier: "linear" or "normalized" (cosines, for LDAM).
-      dtype: of the computation; None follows the images and parameters. "bfloat16" keeps parameters and statistics in float32.
+      dtype: of the computation; None follows the images and parameters. "bfloat16" keeps parameters
+        and statistics in float32.
       param_dtype: of parameters and BatchNorm statistics.
     """
 
@@ -63,13 +67,28 @@ class ResNetCifar(nn.Module):
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         widths = (self.width, 2 * self.width, 4 * self.width)
         x = cifar_backbone(images, self.blocks, widths, train=train, **types)
-        # Pool and classify in float32 or wider: the cosines of a normalised classifier are scaled by 30 in the loss.
+        # Pool and classify in float32 or wider: the cosines of a normalised classifier are scaled
+        # by 30 in the loss.
         x = x.astype(jnp.promote_types(x.dtype, self.param_dtype))
         x = jnp.mean(x, axis=(1, 2))
-        return classifier(self.classifier, self.num_classes, dtype=None, param_dtype=self.param_dtype, name="linear")(x)
+        return classifier(
+            self.classifier,
+            self.num_classes,
+            dtype=None,
+            param_dtype=self.param_dtype,
+            name="linear",
+        )(x)
 
 
-def cifar_backbone(images: jax.Array, blocks: int, widths: Sequence[int], *, train: bool, dtype: Any, param_dtype: Any) -> jax.Array:
+def cifar_backbone(
+    images: jax.Array,
+    blocks: int,
+    widths: Sequence[int],
+    *,
+    train: bool,
+    dtype: Any,
+    param_dtype: Any,
+) -> jax.Array:
     """Stem and three stages, inside the calling module: the last map [B, H / 4, W / 4, widths[2]]."""
     types = {"dtype": dtype, "param_dtype": param_dtype}
     x = conv3x3(widths[0], 1, name="conv1", **types)(images)

@@ -16,29 +16,40 @@ from ltjax.models.registry import create
 from ltjax.models.torch_names import schemes
 from ltjax.names import unknown
 
-_STEMS = ("conv1.weight", "model.conv1.weight", "_conv_stem.weight", "features.0.0.weight", "conv_stem.weight")
+_STEMS = (
+    "conv1.weight",
+    "model.conv1.weight",
+    "_conv_stem.weight",
+    "features.0.0.weight",
+    "conv_stem.weight",
+)
 _HEADS = ("linear", "fc", "_fc", "classifier.1", "classifier")
 
 
 def from_torch(name: str, state_dict: Mapping[str, Any]) -> dict:
     """Variables of a network from the state dict of its PyTorch counterpart.
 
-    Number of classes, kind of classifier, width and image channels are read from the arrays. EfficientNets may be named as in
-    efficientnet-pytorch, torchvision or timm (see `numerics` of the module for what else tells these apart). A "module." prefix
-    (DataParallel) is dropped; `num_batches_tracked` has no counterpart and is ignored.
+    Number of classes, kind of classifier, width and image channels are read from the arrays.
+    EfficientNets may be named as in efficientnet-pytorch, torchvision or timm (see `numerics` of
+    the module for what else tells these apart). A "module." prefix (DataParallel) is dropped;
+    `num_batches_tracked` has no counterpart and is ignored.
 
     Args:
       name: a key of `ltjax.models.MODELS`.
-      state_dict: torch's names -> arrays or tensors, for instance conv1.weight, layer1.0.bn1.running_var, linear.weight.
+      state_dict: torch's names -> arrays or tensors, for instance conv1.weight,
+        layer1.0.bn1.running_var, linear.weight.
 
     Returns:
       {"params": ..., "batch_stats": ...} in the arrays' own dtype.
 
     Raises:
-      ValueError: missing or unexpected names, a shape that does not fit, or a value that is not finite.
+      ValueError: missing or unexpected names, a shape that does not fit, or a value that is not
+        finite.
     """
     arrays = {key.removeprefix("module."): _array(value) for key, value in state_dict.items()}
-    arrays = {key: value for key, value in arrays.items() if not key.endswith("num_batches_tracked")}
+    arrays = {
+        key: value for key, value in arrays.items() if not key.endswith("num_batches_tracked")
+    }
     options, channels = _options(name, arrays)
     template = flatten_dict(_shapes(name, options, channels))
     names = _fitting(name, template, arrays)
@@ -54,13 +65,16 @@ def from_torch(name: str, state_dict: Mapping[str, Any]) -> dict:
         if value.shape != leaf.shape:
             raise ValueError(f"{names[path]} gives shape {value.shape}; {name} needs {leaf.shape}")
         if not np.isfinite(value).all():
-            raise ValueError(f"{names[path]} holds values that are not finite; the file is damaged or the run diverged")
+            raise ValueError(
+                f"{names[path]} holds values that are not finite; the file is damaged or the run diverged"
+            )
         variables[path] = jnp.asarray(value)
     return unflatten_dict(variables)
 
 
 def to_torch(name: str, variables: Mapping[str, Any], naming: str = "") -> dict[str, np.ndarray]:
-    """The state dict that PyTorch's counterpart loads: torch's names -> NumPy arrays. The inverse of `from_torch`.
+    """The state dict that PyTorch's counterpart loads: torch's names -> NumPy arrays. The inverse
+    of `from_torch`.
 
     Args:
       name: a key of `ltjax.models.MODELS`.
@@ -79,7 +93,10 @@ def to_torch(name: str, variables: Mapping[str, Any], naming: str = "") -> dict[
     arrays = {named(path): _to_torch(np.asarray(value), kind) for path, value in flat.items()}
     try:
         options, channels = _options(name, arrays)
-        expected = {path: leaf.shape for path, leaf in flatten_dict(_shapes(name, options, channels)).items()}
+        expected = {
+            path: leaf.shape
+            for path, leaf in flatten_dict(_shapes(name, options, channels)).items()
+        }
     except (ValueError, KeyError):
         expected = {}
     if expected != {path: np.shape(leaf) for path, leaf in flat.items()}:
@@ -88,7 +105,9 @@ def to_torch(name: str, variables: Mapping[str, Any], naming: str = "") -> dict[
 
 
 def naming(name: str, state_dict: Mapping[str, Any]) -> str:
-    """Which program's names a state dict uses: a key of `ltjax.models.torch_names.schemes(name)`, the best fitting."""
+    """Which program's names a state dict uses: a key of `ltjax.models.torch_names.schemes(name)`,
+    the best fitting.
+    """
     keys = {key.removeprefix("module.") for key in state_dict}
     known = schemes(name)
     paths = flatten_dict(_shapes(name, {"num_classes": 10, "classifier": "linear"}, 3))
@@ -96,13 +115,15 @@ def naming(name: str, state_dict: Mapping[str, Any]) -> str:
 
 
 def load_state_dict(path: str | Path) -> dict[str, Any]:
-    """Reads a state dict from .pth/.pt (torch's weights_only loader), .npz or .safetensors. Nothing in a file is executed.
+    """Reads a state dict from .pth/.pt (torch's weights_only loader), .npz or .safetensors. Nothing
+    in a file is executed.
 
     A checkpoint that keeps the state dict under "state_dict" or "model" is unpacked.
 
     Args:
-      path: of a file; package:NAME, the one weight file inside an installed Python package; or hub:OWNER/NAME, model.safetensors of that
-        repository of the Hugging Face hub, downloaded once.
+      path: of a file; package:NAME, the one weight file inside an installed Python package; or
+        hub:OWNER/NAME, model.safetensors of that repository of the Hugging Face hub, downloaded
+        once.
 
     Raises:
       ValueError: another suffix, or a file that can't be read, named.
@@ -118,8 +139,12 @@ def load_state_dict(path: str | Path) -> dict[str, Any]:
         state_dict = _READERS[path.suffix](path)
     except ImportError:
         raise
-    except Exception as error:  # each format has its own errors; the user needs the file's name and the reason
-        raise ValueError(f"{path}: not a readable {path.suffix} weight file ({str(error).splitlines()[0]})") from error
+    except (
+        Exception
+    ) as error:  # each format has its own errors; the user needs the file's name and the reason
+        raise ValueError(
+            f"{path}: not a readable {path.suffix} weight file ({str(error).splitlines()[0]})"
+        ) from error
     for key in ("state_dict", "model"):
         if isinstance(state_dict, Mapping) and isinstance(state_dict.get(key), Mapping):
             state_dict = state_dict[key]
@@ -132,21 +157,34 @@ def _located(source: str) -> Path:
     if kind == "package" and name:
         spec = importlib.util.find_spec(name)
         if spec is None or not spec.submodule_search_locations:
-            raise FileNotFoundError(f"{source}: no such installed package (pip install {name.replace('_', '-')})")
-        files = [path for folder in spec.submodule_search_locations for path in sorted(Path(folder).rglob("*")) if path.suffix in _READERS]
+            raise FileNotFoundError(
+                f"{source}: no such installed package (pip install {name.replace('_', '-')})"
+            )
+        files = [
+            path
+            for folder in spec.submodule_search_locations
+            for path in sorted(Path(folder).rglob("*"))
+            if path.suffix in _READERS
+        ]
         if len(files) != 1:
-            raise FileNotFoundError(f"{source}: expected one weight file in the package, found {len(files)}; give the file itself")
+            raise FileNotFoundError(
+                f"{source}: expected one weight file in the package, found {len(files)}; give the file itself"
+            )
         return files[0]
     if kind == "hub" and name:
         try:
             import huggingface_hub
         except ImportError:
-            raise ImportError(f"{source}: needs the huggingface_hub package: pip install huggingface_hub") from None
+            raise ImportError(
+                f"{source}: needs the huggingface_hub package: pip install huggingface_hub"
+            ) from None
         try:
             return Path(huggingface_hub.hf_hub_download(name, "model.safetensors"))
         except Exception as error:  # network, name, permission: many types
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise FileNotFoundError(f"{source}: can't be had from the hub ({reason}); download the file and give its path") from None
+            raise FileNotFoundError(
+                f"{source}: can't be had from the hub ({reason}); download the file and give its path"
+            ) from None
     return Path(source)
 
 
@@ -171,17 +209,30 @@ def _read_pth(path: Path) -> dict[str, Any]:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-_READERS = {".npz": _read_npz, ".safetensors": _read_safetensors, ".pth": _read_pth, ".pt": _read_pth, ".tar": _read_pth}
+_READERS = {
+    ".npz": _read_npz,
+    ".safetensors": _read_safetensors,
+    ".pth": _read_pth,
+    ".pt": _read_pth,
+    ".tar": _read_pth,
+}
 
 
 def _options(name: str, arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], int]:
     """What `create` needs to make the network these arrays belong to, and the image channels."""
-    head = next((key for key in _HEADS if f"{key}.weight" in arrays and arrays[f"{key}.weight"].ndim == 2), None)
+    head = next(
+        (key for key in _HEADS if f"{key}.weight" in arrays and arrays[f"{key}.weight"].ndim == 2),
+        None,
+    )
     stem = next((arrays[key] for key in _STEMS if key in arrays and arrays[key].ndim == 4), None)
     if head is None:
-        raise ValueError(f"state dict has no 2-d linear.weight; it has {len(arrays)} names{_some(sorted(arrays))}")
+        raise ValueError(
+            f"state dict has no 2-d linear.weight; it has {len(arrays)} names{_some(sorted(arrays))}"
+        )
     if stem is None:
-        raise ValueError(f"state dict has no 4-d conv1.weight; it has {len(arrays)} names{_some(sorted(arrays))}")
+        raise ValueError(
+            f"state dict has no 4-d conv1.weight; it has {len(arrays)} names{_some(sorted(arrays))}"
+        )
     # torch's Linear keeps (C, features); the authors' NormedLinear (features, C) and no bias.
     kind = "linear" if f"{head}.bias" in arrays else "normalized"
     num_classes = arrays[f"{head}.weight"].shape[0 if kind == "linear" else 1]
@@ -198,7 +249,9 @@ def _shapes(name: str, options: dict[str, Any], channels: int) -> dict:
     return jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, channels))))
 
 
-def _fitting(name: str, template: Mapping[tuple[str, ...], Any], arrays: Mapping[str, np.ndarray]) -> dict[tuple[str, ...], str]:
+def _fitting(
+    name: str, template: Mapping[tuple[str, ...], Any], arrays: Mapping[str, np.ndarray]
+) -> dict[tuple[str, ...], str]:
     """Torch's name of each leaf, in the scheme that fits the arrays best."""
     candidates = [{path: named(path) for path in template} for named in schemes(name).values()]
     return max(candidates, key=lambda names: len(set(names.values()) & set(arrays)))

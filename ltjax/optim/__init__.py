@@ -2,7 +2,14 @@
 
 from ltjax.optim.optimizers import OPTIMIZERS, sgd
 from ltjax.optim.sam import SamState, ascend, sam
-from ltjax.optim.schedules import EpochSchedule, constant, cosine, linear, piecewise, warmup_piecewise
+from ltjax.optim.schedules import (
+    EpochSchedule,
+    constant,
+    cosine,
+    linear,
+    piecewise,
+    warmup_piecewise,
+)
 
 __all__ = [
     "OPTIMIZERS",

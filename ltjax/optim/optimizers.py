@@ -9,9 +9,14 @@ from jax.typing import ArrayLike
 
 
 def sgd(
-    learning_rate: ArrayLike, *, momentum: float = 0.9, nesterov: bool = False, weight_decay: float = 0.0
+    learning_rate: ArrayLike,
+    *,
+    momentum: float = 0.9,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
 ) -> optax.GradientTransformation:
-    """PyTorch's SGD: weight decay is added to the gradient of every parameter, then momentum, then the learning rate.
+    """PyTorch's SGD: weight decay is added to the gradient of every parameter, then momentum, then
+    the learning rate.
 
     The momentum buffer holds unscaled gradients, so a drop of the learning rate acts at once.
 
@@ -38,5 +43,9 @@ def adam(learning_rate: ArrayLike, *, weight_decay: float = 0.0) -> optax.Gradie
     return optax.chain(optax.add_decayed_weights(weight_decay), optax.adam(learning_rate))
 
 
-OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {"sgd": sgd, "adam": adam, "adamw": adamw}
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "sgd": sgd,
+    "adam": adam,
+    "adamw": adamw,
+}
 """Name in a config -> optimiser."""

@@ -1,6 +1,7 @@
 """Sharpness-aware minimisation (SAM) and its adaptive form (ASAM) as an optax transformation.
 
-Source: Foret et al., ICLR 2021, arXiv:2010.01412, algorithm 1; Kwon et al. (ASAM), ICML 2021, arXiv:2102.11600, algorithm 1.
+Source: Foret et al., ICLR 2021, arXiv:2010.01412, algorithm 1; Kwon et al. (ASAM), ICML 2021,
+arXiv:2102.11600, algorithm 1.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ class SamState(NamedTuple):
 def ascend(params: Any, grads: Any, rho: ArrayLike, adaptive: bool = False) -> Any:
     """The point where SAM takes its gradient: params + e.
 
-    SAM: e = rho * g / (||g|| + 1e-12). ASAM: e = rho * w^2 g / (|| |w| g || + 1e-12). The norm runs over all parameters and is
-    taken in float32 or wider.
+    SAM: e = rho * g / (||g|| + 1e-12). ASAM: e = rho * w^2 g / (|| |w| g || + 1e-12). The norm runs
+    over all parameters and is taken in float32 or wider.
 
     Args:
       params: pytree of parameters w.
@@ -37,7 +38,9 @@ def ascend(params: Any, grads: Any, rho: ArrayLike, adaptive: bool = False) -> A
       Pytree like params.
     """
     scaled = jax.tree.map(lambda w, g: jnp.abs(w) * g, params, grads) if adaptive else grads
-    norm = optax.tree.norm(jax.tree.map(lambda g: g.astype(jnp.promote_types(g.dtype, jnp.float32)), scaled))
+    norm = optax.tree.norm(
+        jax.tree.map(lambda g: g.astype(jnp.promote_types(g.dtype, jnp.float32)), scaled)
+    )
     factor = rho / (norm + 1e-12)
 
     def perturbed(w, g):
@@ -46,18 +49,21 @@ def ascend(params: Any, grads: Any, rho: ArrayLike, adaptive: bool = False) -> A
     return jax.tree.map(perturbed, params, grads)
 
 
-def sam(base: optax.GradientTransformation, rho: float | optax.Schedule, adaptive: bool = False) -> optax.GradientTransformationExtraArgs:
+def sam(
+    base: optax.GradientTransformation, rho: float | optax.Schedule, adaptive: bool = False
+) -> optax.GradientTransformationExtraArgs:
     """SAM around any optax optimiser: the base sees the gradient at w + e and updates w.
 
     Example:
         optimizer = ltjax.optim.sam(optax.sgd(0.1, momentum=0.9), rho=0.05)
         state = optimizer.init(params)
-        updates, state = optimizer.update(jax.grad(loss)(params), state, params, grad_fn=jax.grad(loss))
-        params = optax.apply_updates(params, updates)
+        updates, state = optimizer.update(jax.grad(loss)(params), state, params,
+        grad_fn=jax.grad(loss)) params = optax.apply_updates(params, updates)
 
-    Weight decay belongs into the base (`ltjax.optim.sgd`), so that it sees w and not w + e, and e does not contain it.
-    A network with BatchNorm decides in `grad_fn` what its second pass does to the running statistics; `ascend` gives the perturbed
-    parameters to those who write their own step.
+    Weight decay belongs into the base (`ltjax.optim.sgd`), so that it sees w and not w + e, and e
+    does not contain it. A network with BatchNorm decides in `grad_fn` what its second pass does to
+    the running statistics; `ascend` gives the perturbed parameters to those who write their own
+    step.
 
     Args:
       base: any optax optimiser.
@@ -65,8 +71,9 @@ def sam(base: optax.GradientTransformation, rho: float | optax.Schedule, adaptiv
       adaptive: ASAM.
 
     Returns:
-      A transformation; `update(grads, state, params, grad_fn=...)` takes the gradient at params and a function
-      grad_fn(params) -> grads, called once at the perturbed point. Further keyword arguments reach the base.
+      A transformation; `update(grads, state, params, grad_fn=...)` takes the gradient at params and
+      a function grad_fn(params) -> grads, called once at the perturbed point. Further keyword
+      arguments reach the base.
 
     Raises:
       ValueError: a negative rho, or update without params or grad_fn.
@@ -80,9 +87,13 @@ def sam(base: optax.GradientTransformation, rho: float | optax.Schedule, adaptiv
 
     def update(grads, state, params=None, *, grad_fn: Callable[[Any], Any] | None = None, **extra):
         if params is None or grad_fn is None:
-            raise ValueError("sam needs update(grads, state, params, grad_fn=...): it takes a second gradient at params + e")
+            raise ValueError(
+                "sam needs update(grads, state, params, grad_fn=...): it takes a second gradient at params + e"
+            )
         radius = rho(state.step) if callable(rho) else rho
-        updates, base_state = base.update(grad_fn(ascend(params, grads, radius, adaptive)), state.base, params, **extra)
+        updates, base_state = base.update(
+            grad_fn(ascend(params, grads, radius, adaptive)), state.base, params, **extra
+        )
         return updates, SamState(optax.safe_increment(state.step), base_state)
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -1,4 +1,5 @@
-"""Schedules of the epoch (from 0): plain functions of Python numbers, evaluated once an epoch on the host in float64.
+"""Schedules of the epoch (from 0): plain functions of Python numbers, evaluated once an epoch on
+the host in float64.
 
 Each returns a function epoch -> value. Milestones are the first epoch of a new value.
 """
@@ -32,11 +33,17 @@ def piecewise(values: Sequence[float], milestones: Sequence[int]) -> EpochSchedu
 
 
 def warmup_piecewise(
-    base: float, warmup_epochs: int, factors: Sequence[float], milestones: Sequence[int], warmup_start: float = 0.0
+    base: float,
+    warmup_epochs: int,
+    factors: Sequence[float],
+    milestones: Sequence[int],
+    warmup_start: float = 0.0,
 ) -> EpochSchedule:
-    """Base * (epoch + 1) / warmup_epochs while warming up, then base * factors[i] from milestones[i] on.
+    """Base * (epoch + 1) / warmup_epochs while warming up, then base * factors[i] from
+    milestones[i] on.
 
-    With a warmup_start the warm-up rises from that share: base * (warmup_start * (1 - k) + k), k = (epoch + 1) / warmup_epochs.
+    With a warmup_start the warm-up rises from that share: base * (warmup_start * (1 - k) + k), k =
+    (epoch + 1) / warmup_epochs.
 
     The CIFAR recipe's learning rate is warmup_piecewise(0.1, 5, (0.01, 0.0001), (160, 180)).
 
@@ -48,7 +55,11 @@ def warmup_piecewise(
         if epoch >= warmup_epochs:
             return base * after(epoch)
         warm = base * (epoch + 1) / warmup_epochs
-        return warm + base * warmup_start * (1.0 - (epoch + 1) / warmup_epochs) if warmup_start else warm
+        return (
+            warm + base * warmup_start * (1.0 - (epoch + 1) / warmup_epochs)
+            if warmup_start
+            else warm
+        )
 
     return value
 
@@ -59,7 +70,8 @@ def linear(start: float, end: float, num_epochs: int) -> EpochSchedule:
 
 
 def cosine(base: float, num_epochs: int, warmup_epochs: int = 0) -> EpochSchedule:
-    """Base * (1 + cos(pi * epoch / num_epochs)) / 2, stepped once an epoch, after a linear warm-up to it.
+    """Base * (1 + cos(pi * epoch / num_epochs)) / 2, stepped once an epoch, after a linear warm-up
+    to it.
 
     Source: Loshchilov and Hutter, ICLR 2017, arXiv:1608.03983, eq. 5 without restarts.
     """

@@ -16,7 +16,9 @@ from ltjax.report.runs import Summary
 
 
 def curves(summaries: Sequence[Summary]) -> Figure:
-    """Loss and accuracy by epoch: a line a seed, a colour a group; test solid, training dotted, rotation accuracy dash-dotted."""
+    """Loss and accuracy by epoch: a line a seed, a colour a group; test solid, training dotted,
+    rotation accuracy dash-dotted.
+    """
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     for k, summary in enumerate(summaries):
         colour = f"C{k % 10}"
@@ -28,15 +30,38 @@ def curves(summaries: Sequence[Summary]) -> Figure:
                 [row["epoch"] + 1 for row in rows] for rows in (run.rows, tested, turned, learned)
             )
             label = _label(summary) if number == 0 else None
-            style = {"color": colour, "linewidth": 1.2, "marker": "." if len(run.rows) <= 12 else ""}
+            style = {
+                "color": colour,
+                "linewidth": 1.2,
+                "marker": "." if len(run.rows) <= 12 else "",
+            }
             left.plot(epochs, [row["train_loss"] for row in run.rows], linestyle=":", **style)
             left.plot(test_epochs, [row["test_loss"] for row in tested], label=label, **style)
-            right.plot(learned_epochs, [100 * row["train_accuracy"] for row in learned], linestyle=":", **style)
-            right.plot(turned_epochs, [100 * row["rotation_accuracy"] for row in turned], linestyle="-.", **style)
-            right.plot(test_epochs, [100 * row["test_accuracy"] for row in tested], label=label, **style)
+            right.plot(
+                learned_epochs,
+                [100 * row["train_accuracy"] for row in learned],
+                linestyle=":",
+                **style,
+            )
+            right.plot(
+                turned_epochs,
+                [100 * row["rotation_accuracy"] for row in turned],
+                linestyle="-.",
+                **style,
+            )
+            right.plot(
+                test_epochs, [100 * row["test_accuracy"] for row in tested], label=label, **style
+            )
     left.set(xlabel="epoch", ylabel="loss", title="loss: test solid, training dotted")
-    rotation = any("rotation_accuracy" in row for summary in summaries for run in summary.runs for row in run.rows)
-    title = "accuracy: test solid, training dotted" + (", of rotations dash-dotted" if rotation else "")
+    rotation = any(
+        "rotation_accuracy" in row
+        for summary in summaries
+        for run in summary.runs
+        for row in run.rows
+    )
+    title = "accuracy: test solid, training dotted" + (
+        ", of rotations dash-dotted" if rotation else ""
+    )
     right.set(xlabel="epoch", ylabel="accuracy, %", title=title)
     for axes in (left, right):
         axes.grid(alpha=0.25)
@@ -49,7 +74,14 @@ def per_class(summaries: Sequence[Summary]) -> Figure:
     first = summaries[0].runs[0]
     names, counts = first.record["class_names"], np.asarray(first.record["data"]["class_counts"])
     many = len(names) > 20
-    figure, (top, bottom) = plt.subplots(2, 1, figsize=(11, 5), layout="constrained", sharex=True, gridspec_kw={"height_ratios": (3, 1)})
+    figure, (top, bottom) = plt.subplots(
+        2,
+        1,
+        figsize=(11, 5),
+        layout="constrained",
+        sharex=True,
+        gridspec_kw={"height_ratios": (3, 1)},
+    )
     for k, summary in enumerate(summaries):
         values = 100 * np.asarray([run.last["per_class"] for run in summary.runs])
         if many:
@@ -72,7 +104,9 @@ def per_class(summaries: Sequence[Summary]) -> Figure:
 
 
 def confusion(summary: Summary) -> Figure:
-    """Share of each true class (rows) predicted as each class (columns), last epoch, summed over seeds."""
+    """Share of each true class (rows) predicted as each class (columns), last epoch, summed over
+    seeds.
+    """
     run = summary.runs[0]
     names = run.record["class_names"]
     total = np.sum([run.confusion for run in summary.runs if run.confusion is not None], axis=0)
@@ -85,7 +119,15 @@ def confusion(summary: Summary) -> Figure:
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
         axes.set_yticks(range(len(names)), names)
         for (row, column), share in np.ndenumerate(100 * shares):
-            axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=7, color="white" if share > 55 else "black")
+            axes.text(
+                column,
+                row,
+                f"{share:.0f}",
+                ha="center",
+                va="center",
+                fontsize=7,
+                color="white" if share > 55 else "black",
+            )
     return figure
 
 

@@ -17,18 +17,25 @@ from rich.console import Console
 from rich.table import Table
 
 from ltjax.report.runs import FIGURES, Run, Summary, load_run, summarize
-from ltjax.training.workdir import write_atomically
+from ltjax.workdir.workdir import write_atomically
 
 
-def write(workdirs: Sequence[Path], output: Path, console: Console | None = None, titles: Sequence[str] = ()) -> list[Summary]:
-    """Reports on runs side by side; runs that differ in the seed alone stand in one row, mean +- standard deviation.
+def write(
+    workdirs: Sequence[Path],
+    output: Path,
+    console: Console | None = None,
+    titles: Sequence[str] = (),
+) -> list[Summary]:
+    """Reports on runs side by side; runs that differ in the seed alone stand in one row, mean +-
+    standard deviation.
 
-    Writes report.html (self-contained), curves.png, per_class.png, confusion.png (confusion_K.png for several groups),
-    hessian.png where --mode=hessian was run, and summary.json into `output`, and prints the table. `titles` names the runs'
-    rows; those of one title stand in one.
+    Writes report.html (self-contained), curves.png, per_class.png, confusion.png (confusion_K.png
+    for several groups), hessian.png where --mode=hessian was run, and summary.json into `output`,
+    and prints the table. `titles` names the runs' rows; those of one title stand in one.
 
     Raises:
-      FileNotFoundError, ValueError: a folder without a run or with a damaged file; runs on different classes.
+      FileNotFoundError, ValueError: a folder without a run or with a damaged file; runs on
+        different classes.
     """
     from ltjax.report import plots, spectra
 
@@ -39,13 +46,22 @@ def write(workdirs: Sequence[Path], output: Path, console: Console | None = None
     output.mkdir(parents=True, exist_ok=True)
     figures = {"curves": plots.curves(summaries), "per_class": plots.per_class(summaries)}
     analysed = [spectra.load_analysis(run.path, f"{run.title}, seed {run.seed}") for run in runs]
-    if any(analysis is not None and any(row["class"] >= 0 for row in analysis.rows) for analysis in analysed):
+    if any(
+        analysis is not None and any(row["class"] >= 0 for row in analysis.rows)
+        for analysis in analysed
+    ):
         counts = runs[0].record["data"]["class_counts"]
-        figures["hessian"] = spectra.overview([analysis for analysis in analysed if analysis is not None], counts)
-    drawn = [summary for summary in summaries if any(run.confusion is not None for run in summary.runs)]
+        figures["hessian"] = spectra.overview(
+            [analysis for analysis in analysed if analysis is not None], counts
+        )
+    drawn = [
+        summary for summary in summaries if any(run.confusion is not None for run in summary.runs)
+    ]
     for k, summary in enumerate(drawn):
         figures["confusion" if len(drawn) == 1 else f"confusion_{k + 1}"] = plots.confusion(summary)
-    for stale in output.glob("confusion*.png"):  # of an earlier report with another number of groups
+    for stale in output.glob(
+        "confusion*.png"
+    ):  # of an earlier report with another number of groups
         if stale.stem not in figures:
             stale.unlink()
     pictures = {}
@@ -56,7 +72,10 @@ def write(workdirs: Sequence[Path], output: Path, console: Console | None = None
         (output / f"{name}.png").write_bytes(buffer.getvalue())
         pictures[name] = base64.b64encode(buffer.getvalue()).decode()
     write_atomically(output / "report.html", _page(summaries, pictures))
-    write_atomically(output / "summary.json", json.dumps([summary.as_json() for summary in summaries], indent=1) + "\n")
+    write_atomically(
+        output / "summary.json",
+        json.dumps([summary.as_json() for summary in summaries], indent=1) + "\n",
+    )
     console = console or _console()
     for table in _tables(summaries):
         console.print(table)
@@ -64,8 +83,14 @@ def write(workdirs: Sequence[Path], output: Path, console: Console | None = None
     return summaries
 
 
-def write_spectra(workdirs: Sequence[Path], output: Path, titles: Sequence[str] = (), console: Console | None = None) -> None:
-    """Pictures of the Hessian analyses in these folders over each other: hessian.png, and hessian_NAME.png of each class.
+def write_spectra(
+    workdirs: Sequence[Path],
+    output: Path,
+    titles: Sequence[str] = (),
+    console: Console | None = None,
+) -> None:
+    """Pictures of the Hessian analyses in these folders over each other: hessian.png, and
+    hessian_NAME.png of each class.
 
     Raises:
       FileNotFoundError: none of them has an analysis; ValueError: a damaged file.
@@ -73,32 +98,51 @@ def write_spectra(workdirs: Sequence[Path], output: Path, titles: Sequence[str] 
     from ltjax.report import plots, spectra
 
     names = titles or [path.name for path in workdirs]
-    found = [spectra.load_analysis(path, title) for path, title in zip(workdirs, names, strict=True)]
+    found = [
+        spectra.load_analysis(path, title) for path, title in zip(workdirs, names, strict=True)
+    ]
     analyses = [analysis for analysis in found if analysis is not None]
     if not analyses:
-        raise FileNotFoundError(f"{workdirs[0]} holds no Hessian analysis; make one with --mode=hessian")
+        raise FileNotFoundError(
+            f"{workdirs[0]} holds no Hessian analysis; make one with --mode=hessian"
+        )
     counts = analyses[0].record["class_counts"]
     output.mkdir(parents=True, exist_ok=True)
-    figures = {f"hessian_{row['name']}": spectra.class_density(analyses, row["name"]) for row in analyses[0].rows}
+    figures = {
+        f"hessian_{row['name']}": spectra.class_density(analyses, row["name"])
+        for row in analyses[0].rows
+    }
     if any(row["class"] >= 0 for row in analyses[0].rows):
         figures["hessian"] = spectra.overview(analyses, counts)
     for name, figure in figures.items():
         figure.savefig(output / f"{name.replace('/', '_')}.png", dpi=110)
         plots.plt.close(figure)
-    (console or _console()).print(f"spectra: {output / 'hessian.png'}", markup=False, soft_wrap=True)
+    (console or _console()).print(
+        f"spectra: {output / 'hessian.png'}", markup=False, soft_wrap=True
+    )
 
 
-def print_evaluation(config: ConfigDict, result: Mapping[str, Any], console: Console | None = None) -> None:
+def print_evaluation(
+    config: ConfigDict, result: Mapping[str, Any], console: Console | None = None
+) -> None:
     """The table of one evaluation."""
     table = _table(f"{config.name}, {config.data.name}: {config.init_from or 'newest checkpoint'}")
     headings = {"test_loss": "loss", **FIGURES}
     names = [name for name in headings if name in result]
     for name in names:
         table.add_column(headings[name], justify="right")
-    table.add_row(*(f"{result[name]:.4f}" if name == "test_loss" else f"{100 * result[name]:.2f} %" for name in names))
+    table.add_row(
+        *(
+            f"{result[name]:.4f}" if name == "test_loss" else f"{100 * result[name]:.2f} %"
+            for name in names
+        )
+    )
     console = console or _console()
     console.print(table)
-    console.print("per class, %: " + " ".join(f"{100 * value:.1f}" for value in result["per_class"]), markup=False)
+    console.print(
+        "per class, %: " + " ".join(f"{100 * value:.1f}" for value in result["per_class"]),
+        markup=False,
+    )
 
 
 def _console() -> Console:
@@ -133,7 +177,12 @@ def _shown(summaries: Sequence[Summary]) -> list[str]:
 
 def _headings(summaries: Sequence[Summary]) -> list[str]:
     shown = [FIGURES[name] for name in _shown(summaries)]
-    return ["seeds", *shown, "best epoch", *(["published"] if any(summary.published for summary in summaries) else [])]
+    return [
+        "seeds",
+        *shown,
+        "best epoch",
+        *(["published"] if any(summary.published for summary in summaries) else []),
+    ]
 
 
 def _row(summary: Summary, shown: Sequence[str]) -> list[str]:
@@ -146,9 +195,14 @@ def _row(summary: Summary, shown: Sequence[str]) -> list[str]:
 
 def _class_rows(summaries: Sequence[Summary]) -> list[list[str]]:
     record = summaries[0].runs[0].record
-    values = [np.mean([run.last["per_class"] for run in summary.runs], axis=0) for summary in summaries]
+    values = [
+        np.mean([run.last["per_class"] for run in summary.runs], axis=0) for summary in summaries
+    ]
     counts = record["data"]["class_counts"]
-    return [[name, str(counts[c]), *(f"{100 * value[c]:.1f}" for value in values)] for c, name in enumerate(record["class_names"])]
+    return [
+        [name, str(counts[c]), *(f"{100 * value[c]:.1f}" for value in values)]
+        for c, name in enumerate(record["class_names"])
+    ]
 
 
 def _precision_rows(summaries: Sequence[Summary]) -> list[list[str]]:
@@ -157,8 +211,13 @@ def _precision_rows(summaries: Sequence[Summary]) -> list[list[str]]:
     values = [summary.precision_recall_f1() for summary in summaries]
     if len(names) > 20 or None in values:
         return []
-    table = np.asarray([[value[name] for name in ("precision", "recall", "f1")] for value in values if value])
-    return [[name, *(" / ".join(f"{100 * x:.1f}" for x in table[k, :, c]) for k in range(len(table)))] for c, name in enumerate(names)]
+    table = np.asarray(
+        [[value[name] for name in ("precision", "recall", "f1")] for value in values if value]
+    )
+    return [
+        [name, *(" / ".join(f"{100 * x:.1f}" for x in table[k, :, c]) for k in range(len(table)))]
+        for c, name in enumerate(names)
+    ]
 
 
 def _progress(run: Run) -> str:
@@ -193,7 +252,11 @@ def _page(summaries: Sequence[Summary], pictures: Mapping[str, str]) -> str:
                 "memory": run.memory,
                 "epochs": _progress(run),
                 "images": sum(run.record["data"]["class_counts"]),
-                "config": {name: value for name, value in sorted(run.config.items()) if not name.startswith("by_dataset.")},
+                "config": {
+                    name: value
+                    for name, value in sorted(run.config.items())
+                    if not name.startswith("by_dataset.")
+                },
             }
             for run in runs
         ],

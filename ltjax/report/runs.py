@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ltjax import metrics
-from ltjax.training.workdir import Workdir
+from ltjax.workdir.workdir import Workdir
 
 FIGURES = {
     "test_accuracy": "accuracy",
@@ -71,7 +71,11 @@ class Run:
     def memory(self) -> dict[str, int]:
         """Peak MiB of the host process and of a device, as far as recorded."""
         places = {"host": "peak_host_mib", "a device": "peak_device_mib"}
-        return {place: max(row.get(name, 0) for row in self.rows) for place, name in places.items() if name in self.rows[-1]}
+        return {
+            place: max(row.get(name, 0) for row in self.rows)
+            for place, name in places.items()
+            if name in self.rows[-1]
+        }
 
 
 def load_run(path: Path) -> Run:
@@ -83,7 +87,9 @@ def load_run(path: Path) -> Run:
     """
     files = {name: path / name for name in ("config.json", "result.json")}
     if not files["config.json"].exists():
-        raise FileNotFoundError(f"{path} holds no run (no config.json); give the --workdir of a training run")
+        raise FileNotFoundError(
+            f"{path} holds no run (no config.json); give the --workdir of a training run"
+        )
     contents = {}
     for name, file in files.items():
         try:
@@ -112,7 +118,8 @@ class Summary:
     Attributes:
       title: for tables; names the fields in which equally named groups differ.
       runs: by seed.
-      figures: key of `FIGURES` -> (mean, standard deviation) of the last epoch in %, the deviation None for one run.
+      figures: key of `FIGURES` -> (mean, standard deviation) of the last epoch in %, the deviation
+        None for one run.
       best: (mean, standard deviation) of the best epoch's accuracy in %.
       published: the source's figure in % (its best epoch), or None.
     """
@@ -124,8 +131,14 @@ class Summary:
     published: float | None
 
     def precision_recall_f1(self) -> dict[str, list[float]] | None:
-        """Of each class in the last epoch, mean over seeds, shares in [0, 1]; None while no run is finished."""
-        values = [metrics.precision_recall_f1(run.confusion) for run in self.runs if run.confusion is not None]
+        """Of each class in the last epoch, mean over seeds, shares in [0, 1]; None while no run is
+        finished.
+        """
+        values = [
+            metrics.precision_recall_f1(run.confusion)
+            for run in self.runs
+            if run.confusion is not None
+        ]
         if not values:
             return None
         means = np.mean(np.asarray(values), axis=0).round(6).tolist()
@@ -135,7 +148,11 @@ class Summary:
         first = self.runs[0].record
         return {
             "title": self.title,
-            "config": {name: value for name, value in first["config"].items() if not name.startswith("by_dataset.")},
+            "config": {
+                name: value
+                for name, value in first["config"].items()
+                if not name.startswith("by_dataset.")
+            },
             "class_counts": first["data"]["class_counts"],
             "device": first["starts"][-1]["device"],
             "versions": first["starts"][-1]["versions"],
@@ -146,7 +163,9 @@ class Summary:
             "training_seconds": [round(run.seconds, 1) for run in self.runs],
             "peak_memory_mib": [run.memory for run in self.runs],
             "last_epoch": {name: _json_pair(pair) for name, pair in self.figures.items()},
-            "last_epoch_each": [{name: run.last[name] for name in self.figures} for run in self.runs],
+            "last_epoch_each": [
+                {name: run.last[name] for name in self.figures} for run in self.runs
+            ],
             "last_epoch_per_class": [run.last["per_class"] for run in self.runs],
             "last_epoch_precision_recall_f1": self.precision_recall_f1(),
             "best_epoch_accuracy": _json_pair(self.best),
@@ -155,17 +174,27 @@ class Summary:
 
 
 def summarize(runs: Sequence[Run], titles: Sequence[str] = ()) -> list[Summary]:
-    """Groups runs whose configs differ in the seed alone, in order of first appearance; with `titles`, those of one title."""
+    """Groups runs whose configs differ in the seed alone, in order of first appearance; with
+    `titles`, those of one title.
+    """
     groups: dict[str, list[Run]] = {}
     if titles:
         for run, title in zip(runs, titles, strict=True):
             groups.setdefault(title, []).append(run)
-        return [_summary(title, sorted(group, key=lambda run: run.seed)) for title, group in groups.items()]
+        return [
+            _summary(title, sorted(group, key=lambda run: run.seed))
+            for title, group in groups.items()
+        ]
     for run in runs:
-        config = {name: value for name, value in run.config.items() if _tells(name) and name != "seed"}
+        config = {
+            name: value for name, value in run.config.items() if _tells(name) and name != "seed"
+        }
         groups.setdefault(json.dumps(config, sort_keys=True), []).append(run)
     titles = _titles([group[0] for group in groups.values()])
-    return [_summary(title, sorted(group, key=lambda run: run.seed)) for title, group in zip(titles, groups.values(), strict=True)]
+    return [
+        _summary(title, sorted(group, key=lambda run: run.seed))
+        for title, group in zip(titles, groups.values(), strict=True)
+    ]
 
 
 def _summary(title: str, runs: list[Run]) -> Summary:
@@ -190,7 +219,9 @@ def _titles(firsts: list[Run]) -> list[str]:
         differing = [
             name
             for name in run.config
-            if _tells(name) and name != "seed" and any(other.config.get(name) != run.config[name] for other in alike)
+            if _tells(name)
+            and name != "seed"
+            and any(other.config.get(name) != run.config[name] for other in alike)
         ]
         titles.append(run.title + "".join(f", {name}={run.config[name]}" for name in differing))
     return titles
@@ -198,7 +229,16 @@ def _titles(firsts: list[Run]) -> list[str]:
 
 def _tells(name: str) -> bool:
     return not name.startswith(
-        ("by_dataset.", "published.", "logging.", "checkpoint.", "evaluation.", "hessian.", "data.dir", "data.download")
+        (
+            "by_dataset.",
+            "published.",
+            "logging.",
+            "checkpoint.",
+            "evaluation.",
+            "hessian.",
+            "data.dir",
+            "data.download",
+        )
     )
 
 

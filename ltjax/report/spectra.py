@@ -57,7 +57,9 @@ def load_analysis(workdir: Path, title: str = "") -> Analysis | None:
         with np.load(arrays) as stored:
             return Analysis(title or workdir.name, json.loads(file.read_text()), dict(stored))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{file} or {arrays.name} is damaged ({error}); run --mode=hessian again") from None
+        raise ValueError(
+            f"{file} or {arrays.name} is damaged ({error}); run --mode=hessian again"
+        ) from None
 
 
 def class_density(analyses: Sequence[Analysis], name: str) -> Figure:
@@ -69,14 +71,20 @@ def class_density(analyses: Sequence[Analysis], name: str) -> Figure:
 
 
 def overview(analyses: Sequence[Analysis], class_counts: Sequence[int]) -> Figure:
-    """Densities of a head, a medium and a tail class, and the extreme eigenvalues of every class beside the training counts."""
+    """Densities of a head, a medium and a tail class, and the extreme eigenvalues of every class
+    beside the training counts.
+    """
     rows = [row for row in analyses[0].rows if row["class"] >= 0]
     by_count = sorted(rows, key=lambda row: -class_counts[row["class"]])
-    shown = [by_count[0], by_count[len(by_count) // 2], by_count[-1]] if len(by_count) > 2 else by_count
+    shown = (
+        [by_count[0], by_count[len(by_count) // 2], by_count[-1]] if len(by_count) > 2 else by_count
+    )
     figure = plt.figure(figsize=(11, 7), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.1))
     top, bottom = parts
-    for axes, row in zip(np.atleast_1d(top.subplots(1, len(shown), sharey=True)), shown, strict=True):
+    for axes, row in zip(
+        np.atleast_1d(top.subplots(1, len(shown), sharey=True)), shown, strict=True
+    ):
         _densities(axes, analyses, row["name"])
         axes.set_title(f"{row['name']}: {class_counts[row['class']]} training images", fontsize=9)
     axes.legend(frameon=False, fontsize=8)
@@ -85,8 +93,20 @@ def overview(analyses: Sequence[Analysis], class_counts: Sequence[int]) -> Figur
     for k, analysis in enumerate(analyses):
         known = [row for row in analysis.rows if row["name"] in at]
         places = [at[row["name"]] for row in known]
-        largest.plot(places, [row["lambda_max"] for row in known], "o", color=f"C{k}", label=f"{analysis.title}: largest")
-        largest.plot(places, [row["lambda_min"] for row in known], "v", color=f"C{k}", label=f"{analysis.title}: smallest")
+        largest.plot(
+            places,
+            [row["lambda_max"] for row in known],
+            "o",
+            color=f"C{k}",
+            label=f"{analysis.title}: largest",
+        )
+        largest.plot(
+            places,
+            [row["lambda_min"] for row in known],
+            "v",
+            color=f"C{k}",
+            label=f"{analysis.title}: smallest",
+        )
         ratio.plot(places, [row["ratio"] for row in known], "o-", color=f"C{k}", linewidth=0.8)
     largest.set_yscale("symlog", linthresh=1e-2)
     largest.set_ylabel("eigenvalues")
@@ -96,7 +116,9 @@ def overview(analyses: Sequence[Analysis], class_counts: Sequence[int]) -> Figur
     counts.set(yscale="log", ylabel="images")
     counts.yaxis.set_minor_formatter(NullFormatter())
     if len(by_count) <= 20:
-        counts.set_xticks(range(len(by_count)), [row["name"] for row in by_count], rotation=20, ha="right")
+        counts.set_xticks(
+            range(len(by_count)), [row["name"] for row in by_count], rotation=20, ha="right"
+        )
     for axes in (largest, ratio):
         axes.axhline(0, color="0.7", linewidth=0.8)
         axes.grid(alpha=0.25)
@@ -108,6 +130,8 @@ def _densities(axes: Any, analyses: Sequence[Analysis], name: str) -> None:
         if f"nodes_{name}" not in analysis.arrays:
             continue
         points, curve = analysis.curve(name)
-        axes.semilogy(points, np.maximum(curve, 1e-7), color=f"C{k}", linewidth=0.9, label=analysis.title)
+        axes.semilogy(
+            points, np.maximum(curve, 1e-7), color=f"C{k}", linewidth=0.9, label=analysis.title
+        )
     axes.set(xlabel="eigenvalue", ylabel="density", ylim=(1e-6, None), title=name)
     axes.grid(alpha=0.25)

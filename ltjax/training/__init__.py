@@ -1,1 +1,1 @@
-"""The trainer behind launch.py: settings, state, step, loop, checkpoints."""
+"""The trainer behind launch.py: step, compiled programs, loop, evaluation, curvature."""

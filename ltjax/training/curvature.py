@@ -1,6 +1,8 @@
-"""Class-wise Hessian spectra of a trained network: loss, extreme eigenvalues, trace and density for each class's images.
+"""Class-wise Hessian spectra of a trained network: loss, extreme eigenvalues, trace and density for
+each class's images.
 
-Source: the analysis of Rangwani et al., NeurIPS 2022, "Escaping saddle points for effective generalization on class-imbalanced data".
+Source: the analysis of Rangwani et al., NeurIPS 2022, "Escaping saddle points for effective
+generalization on class-imbalanced data".
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ltjax import augment, hessian, losses
-from ltjax.training.experiment import Experiment, build
-from ltjax.training.initial import check_shapes, load_variables, run_variables
-from ltjax.training.settings import check_one_seed, flat
-from ltjax.training.workdir import write_atomically
+from ltjax.experiment.experiment import Experiment, build
+from ltjax.experiment.initial import check_shapes, load_variables, run_variables
+from ltjax.experiment.settings import check_one_seed
+from ltjax.fields import flat
+from ltjax.workdir.workdir import write_atomically
 
 WHOLE = "all"
 
@@ -34,8 +37,11 @@ class Subset:
     indices: np.ndarray
 
 
-def analyse(config: ConfigDict, workdir: Path, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """Analyses the newest checkpoint of `workdir`, or `config.init_from`, and writes hessian.json and hessian.npz there.
+def analyse(
+    config: ConfigDict, workdir: Path, say: Callable[[str], None] = print
+) -> dict[str, Any]:
+    """Analyses the newest checkpoint of `workdir`, or `config.init_from`, and writes hessian.json
+    and hessian.npz there.
 
     Every class is written once done; the same command again continues with the next.
 
@@ -45,20 +51,26 @@ def analyse(config: ConfigDict, workdir: Path, say: Callable[[str], None] = prin
       say: receives a line a class.
 
     Returns:
-      What stands in hessian.json: "settings", and "rows" with, for each class and all images: images, loss, lambda_max and
-      lambda_min with their residuals, ratio lambda_min / lambda_max, trace with its standard error, products, seconds.
+      What stands in hessian.json: "settings", and "rows" with, for each class and all images:
+      images, loss, lambda_max and lambda_min with their residuals, ratio lambda_min / lambda_max,
+      trace with its standard error, products, seconds.
 
     Raises:
-      ValueError, FileNotFoundError: nothing to analyse, a class without images, parameters that are not finite. One line each.
+      ValueError, FileNotFoundError: nothing to analyse, a class without images, parameters that are
+        not finite. One line each.
     """
     check_one_seed(config)
     experiment = build(config)
     variables = _variables(config, workdir, experiment)
     subsets = list(_subsets(experiment))
     record: dict[str, Any] = {
-        "settings": {name: value for name, value in flat(config).items() if name.startswith("hessian.")},
+        "settings": {
+            name: value for name, value in flat(config).items() if name.startswith("hessian.")
+        },
         "parameters": _fingerprint(variables),
-        "loss": "the run's own" if config.hessian.loss == "run" else "cross-entropy of the logits as they are",
+        "loss": "the run's own"
+        if config.hessian.loss == "run"
+        else "cross-entropy of the logits as they are",
         "device": f"{len(experiment.devices)} x {experiment.devices[0].device_kind}",
         "class_counts": experiment.class_counts.tolist(),
         "rows": [],
@@ -95,13 +107,19 @@ def _variables(config: ConfigDict, workdir: Path, experiment: Experiment) -> Any
         workdir.mkdir(parents=True, exist_ok=True)
     elif (workdir / "config.json").is_file():
         variables = run_variables(workdir)
-        check_shapes(variables, config, experiment.recipe.model, experiment.image_shape, str(workdir))
+        check_shapes(
+            variables, config, experiment.recipe.model, experiment.image_shape, str(workdir)
+        )
     else:
-        raise FileNotFoundError(f"nothing to analyse: {workdir} holds no run; give --workdir=RUN or --config.init_from=FILE")
+        raise FileNotFoundError(
+            f"nothing to analyse: {workdir} holds no run; give --workdir=RUN or --config.init_from=FILE"
+        )
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         if not np.isfinite(np.asarray(leaf)).all():
             name = "/".join(str(part.key) for part in path)
-            raise ValueError(f"{workdir}: {name} holds values that are not finite; the run diverged, there is no Hessian to analyse")
+            raise ValueError(
+                f"{workdir}: {name} holds values that are not finite; the run diverged, there is no Hessian to analyse"
+            )
     return variables
 
 
@@ -116,9 +134,13 @@ def _subsets(experiment: Experiment) -> Iterator[Subset]:
         chosen[label] = generator.permutation(members)[: config.max_images or len(members)]
     for label in classes:
         if label not in chosen:
-            raise ValueError(f"config.hessian.classes holds {label}; expected classes in 0..{dataset.num_classes - 1}")
+            raise ValueError(
+                f"config.hessian.classes holds {label}; expected classes in 0..{dataset.num_classes - 1}"
+            )
         if not len(chosen[label]):
-            raise ValueError(f"class {label} has no {config.images} images to analyse; leave it out of config.hessian.classes")
+            raise ValueError(
+                f"class {label} has no {config.images} images to analyse; leave it out of config.hessian.classes"
+            )
         yield Subset(dataset.class_names[label], label, chosen[label])
     if config.whole:
         yield Subset(WHOLE, -1, np.concatenate(list(chosen.values())))
@@ -132,20 +154,26 @@ def _losses_fn(experiment: Experiment, batch_stats: Any) -> Callable[[Any, Any],
         images, labels = batch
         images = augment.normalize(images, recipe.mean, recipe.std)
         images = augment.resize(images, recipe.resolution) if recipe.resolution else images
-        logits: Any = recipe.model.apply({"params": params, "batch_stats": batch_stats}, images, train=False)
+        logits: Any = recipe.model.apply(
+            {"params": params, "batch_stats": batch_stats}, images, train=False
+        )
         return recipe.loss(logits, labels) if own else losses.cross_entropy(logits, labels)
 
     return losses_fn
 
 
-def _one(experiment: Experiment, losses_fn: Callable, params: Any, subset: Subset) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+def _one(
+    experiment: Experiment, losses_fn: Callable, params: Any, subset: Subset
+) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     config, dataset = experiment.config.hessian, experiment.dataset
     train = config.images == "train"
     images = dataset.read(config.images, subset.indices)
     labels = (dataset.train_labels if train else dataset.test_labels)[subset.indices]
     weights = None
     if config.loss == "run":
-        weights = np.asarray(experiment.settings(experiment.config.training.epochs - 1).class_weights)[labels]
+        weights = np.asarray(
+            experiment.settings(experiment.config.training.epochs - 1).class_weights
+        )[labels]
     began = time.monotonic()
     devices = len(experiment.devices)
     batch = config.batch_size or (64 if experiment.devices[0].platform == "cpu" else 512)
@@ -156,9 +184,13 @@ def _one(experiment: Experiment, losses_fn: Callable, params: Any, subset: Subse
         scan=False,
         keep_bytes=int(config.keep_gib * 2**30),
     )
-    probe_key, trace_key = jax.random.split(jax.random.fold_in(jax.random.key(experiment.config.seed), subset.label + 1))
+    probe_key, trace_key = jax.random.split(
+        jax.random.fold_in(jax.random.key(experiment.config.seed), subset.label + 1)
+    )
     spectrum = hessian.spectrum_of(operator, params, probe_key, config.num_steps, config.num_probes)
-    trace = hessian.trace(operator, params, trace_key, config.trace_probes, tolerance=config.tolerance)
+    trace = hessian.trace(
+        operator, params, trace_key, config.trace_probes, tolerance=config.tolerance
+    )
     row = {
         "name": subset.name,
         "class": subset.label,
@@ -179,7 +211,9 @@ def _one(experiment: Experiment, losses_fn: Callable, params: Any, subset: Subse
 
 def _fingerprint(variables: Any) -> float:
     """Tells one checkpoint from another: the sum of absolute values, in float64."""
-    return float(sum(np.abs(np.asarray(leaf, np.float64)).sum() for leaf in jax.tree.leaves(variables)))
+    return float(
+        sum(np.abs(np.asarray(leaf, np.float64)).sum() for leaf in jax.tree.leaves(variables))
+    )
 
 
 def _earlier(workdir: Path, record: dict[str, Any]) -> tuple[list, dict[str, np.ndarray]] | None:

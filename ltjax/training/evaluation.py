@@ -9,11 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from ltjax import augment, metrics
-from ltjax.training.step import Recipe, sharded, targets
+from ltjax.experiment.recipe import Recipe
+from ltjax.training.step import sharded, targets
 
 
 class EvaluationSums(flax.struct.PyTreeNode):
-    """Sums over evaluated images: loss, confusion [C, C] and how many have their class among the five highest logits."""
+    """Sums over evaluated images: loss, confusion [C, C] and how many have their class among the
+    five highest logits.
+    """
 
     loss: jax.Array
     confusion: jax.Array
@@ -28,7 +31,9 @@ class EvaluationSums(flax.struct.PyTreeNode):
         )
 
 
-def evaluate_batch(recipe: Recipe, variables: Any, sums: EvaluationSums, images: jax.Array, labels: jax.Array) -> EvaluationSums:
+def evaluate_batch(
+    recipe: Recipe, variables: Any, sums: EvaluationSums, images: jax.Array, labels: jax.Array
+) -> EvaluationSums:
     """Adds a batch: raw images uint8 [B, H, W, C], labels [B], -1 where the batch is padded."""
     images, labels = sharded(recipe, images, labels)
     images, labels = targets(recipe, augment.normalize(images, recipe.mean, recipe.std), labels)
@@ -37,12 +42,18 @@ def evaluate_batch(recipe: Recipe, variables: Any, sums: EvaluationSums, images:
     loss = recipe.loss(logits, jnp.maximum(labels, 0))
     return EvaluationSums(
         loss=sums.loss + jnp.sum(jnp.where(labels >= 0, loss, 0.0)),
-        confusion=sums.confusion + metrics.confusion_matrix(labels, jnp.argmax(logits, axis=-1), num_classes).astype(jnp.int32),
-        top5=sums.top5 + jnp.sum(metrics.top_k_correct(logits, labels, min(5, num_classes)), dtype=jnp.int32),
+        confusion=sums.confusion
+        + metrics.confusion_matrix(labels, jnp.argmax(logits, axis=-1), num_classes).astype(
+            jnp.int32
+        ),
+        top5=sums.top5
+        + jnp.sum(metrics.top_k_correct(logits, labels, min(5, num_classes)), dtype=jnp.int32),
     )
 
 
-def evaluate_all(recipe: Recipe, variables: Any, sums: EvaluationSums, images: jax.Array, labels: jax.Array) -> EvaluationSums:
+def evaluate_all(
+    recipe: Recipe, variables: Any, sums: EvaluationSums, images: jax.Array, labels: jax.Array
+) -> EvaluationSums:
     """Adds every batch of images [K, B, H, W, C] and labels [K, B] by one scan."""
 
     def body(sums, batch):

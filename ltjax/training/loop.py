@@ -14,16 +14,17 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from ltjax import metrics
-from ltjax.training import devices, programs
-from ltjax.training.checkpoint import Checkpoints
+from ltjax import devices, metrics
+from ltjax.experiment.experiment import Experiment, build
+from ltjax.experiment.initial import load_variables
+from ltjax.experiment.settings import check_one_seed
+from ltjax.experiment.stages import Stage
+from ltjax.experiment.state import Running, TrainState
+from ltjax.training import programs
 from ltjax.training.evaluation import EvaluationSums
-from ltjax.training.experiment import Experiment, build
-from ltjax.training.initial import load_variables
 from ltjax.training.progress import Display
 from ltjax.training.record import Record, restore_together
-from ltjax.training.settings import Stage, check_one_seed
-from ltjax.training.state import Running, TrainState
+from ltjax.workdir.checkpoint import Checkpoints
 
 
 class Stopped(Exception):
@@ -59,7 +60,8 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
 
 
 def train_seeds(config: ConfigDict, workdir: Path) -> list[dict[str, Any]]:
-    """Trains `config.seeds` together; each leaves in `seed_folders` what it would leave alone, and can be continued alone.
+    """Trains `config.seeds` together; each leaves in `seed_folders` what it would leave alone, and
+    can be continued alone.
 
     Args, Raises: as `train`. One that diverges stops all; each keeps its last checkpoint.
 
@@ -67,7 +69,9 @@ def train_seeds(config: ConfigDict, workdir: Path) -> list[dict[str, Any]]:
       What stands in each result.json.
     """
     experiment = build(config)
-    return _train([experiment.of_seed(seed) for seed in config.seeds], seed_folders(config, workdir), workdir)
+    return _train(
+        [experiment.of_seed(seed) for seed in config.seeds], seed_folders(config, workdir), workdir
+    )
 
 
 def seed_folders(config: ConfigDict, workdir: Path) -> list[Path]:
@@ -75,7 +79,9 @@ def seed_folders(config: ConfigDict, workdir: Path) -> list[Path]:
     return [workdir / f"seed{seed}" for seed in config.seeds]
 
 
-def _train(experiments: list[Experiment], folders: list[Path], workdir: Path) -> list[dict[str, Any]]:
+def _train(
+    experiments: list[Experiment], folders: list[Path], workdir: Path
+) -> list[dict[str, Any]]:
     """`workdir`: as given to the command."""
     with ExitStack() as closed:
         records = []
@@ -85,11 +91,16 @@ def _train(experiments: list[Experiment], folders: list[Path], workdir: Path) ->
         restored = restore_together(records)
         running = programs.create(experiments[0], len(experiments))
         if restored is None:
-            states, stage = [experiment.create_state() for experiment in experiments], experiments[0].stage_at(0)
+            states, stage = (
+                [experiment.create_state() for experiment in experiments],
+                experiments[0].stage_at(0),
+            )
         else:
             states, stage = [one.state for one in restored], restored[0].stage
             done = int(states[0].epoch) == experiments[0].config.training.epochs
-            records[0].notes.append(f"finished before, at step {int(states[0].step)}" if done else _from_here(states[0]))
+            records[0].notes.append(
+                f"finished before, at step {int(states[0].step)}" if done else _from_here(states[0])
+            )
         for k, record in enumerate(records):
             record.begin(restored[k] if restored else None, int(states[0].epoch))
         return _Run(records, running, stage, workdir).to_the_end(states)
@@ -111,7 +122,9 @@ def evaluate(config: ConfigDict, workdir: Path | None) -> dict[str, Any]:
         variables = devices.put(variables, devices.replicated(experiment.devices))
     else:
         if workdir is None or not (workdir / "checkpoints").is_dir():
-            raise FileNotFoundError(f"nothing to evaluate: {workdir} holds no checkpoints; give --workdir=RUN or --config.init_from=FILE")
+            raise FileNotFoundError(
+                f"nothing to evaluate: {workdir} holds no checkpoints; give --workdir=RUN or --config.init_from=FILE"
+            )
         checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, best=config.checkpoint.best)
         restored = checkpoints.restore(experiment.state_like)
         checkpoints.close()
@@ -121,28 +134,43 @@ def evaluate(config: ConfigDict, workdir: Path | None) -> dict[str, Any]:
             )
         variables = restored.state.variables
         if experiment.stages[restored.stage].config.target != "class":
-            raise ValueError(f"nothing to evaluate: {workdir} is still in stage {experiment.stages[restored.stage].name!r}; train it on")
+            raise ValueError(
+                f"nothing to evaluate: {workdir} is still in stage {experiment.stages[restored.stage].name!r}; train it on"
+            )
     sums = jax.device_get(programs.create(experiment).evaluate(variables))
     return {**test_metrics(sums, experiment.groups), "confusion": sums.confusion.tolist()}
 
 
 def test_metrics(sums: EvaluationSums, groups: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Metrics of one evaluation: loss, top-1 (and top-5 for 100 classes or more), groups, balanced, per class; shares in [0, 1]."""
+    """Metrics of one evaluation: loss, top-1 (and top-5 for 100 classes or more), groups, balanced,
+    per class; shares in [0, 1].
+    """
     count = int(sums.confusion.sum())
-    row: dict[str, Any] = {"test_loss": float(sums.loss) / count, "test_accuracy": metrics.accuracy(sums.confusion)}
+    row: dict[str, Any] = {
+        "test_loss": float(sums.loss) / count,
+        "test_accuracy": metrics.accuracy(sums.confusion),
+    }
     if len(sums.confusion) >= 100:
         row["test_top5"] = int(sums.top5) / count
-    row |= metrics.group_accuracy(sums.confusion, {name: classes for name, classes in groups.items() if len(classes)})
+    row |= metrics.group_accuracy(
+        sums.confusion, {name: classes for name, classes in groups.items() if len(classes)}
+    )
     row["balanced_accuracy"] = metrics.balanced_accuracy(sums.confusion)
-    row["weighted_precision"], _, row["weighted_f1"] = metrics.weighted_precision_recall_f1(sums.confusion)
-    row["per_class"] = [round(float(value), 6) for value in metrics.per_class_accuracy(sums.confusion)]
+    row["weighted_precision"], _, row["weighted_f1"] = metrics.weighted_precision_recall_f1(
+        sums.confusion
+    )
+    row["per_class"] = [
+        round(float(value), 6) for value in metrics.per_class_accuracy(sums.confusion)
+    ]
     return row
 
 
 class _Run:
     """The loop's parts, together for the length of a run of one seed or several."""
 
-    def __init__(self, records: list[Record], running: programs.Programs, stage: int, workdir: Path) -> None:
+    def __init__(
+        self, records: list[Record], running: programs.Programs, stage: int, workdir: Path
+    ) -> None:
         self.records, self.programs, self.workdir = records, running, workdir
         self.stage = stage  # that the states are in
         self.experiment = records[0].experiment  # the seeds' differ in the seed alone
@@ -150,11 +178,23 @@ class _Run:
         self.saved_at = time.monotonic()
 
     def to_the_end(self, states: list[TrainState]) -> list[dict[str, Any]]:
-        epochs, first, position = self.config.training.epochs, int(states[0].epoch), int(states[0].position)
+        epochs, first, position = (
+            self.config.training.epochs,
+            int(states[0].epoch),
+            int(states[0].position),
+        )
         state = self.programs.together(states)
         steps = self.experiment.steps_per_epoch
-        with Display(epochs, steps, first * steps + position, quiet=not devices.is_lead()) as display, _signals() as received:
-            for line in (*_header(self.records, self.workdir), *(note for record in self.records for note in record.notes)):
+        with (
+            Display(
+                epochs, steps, first * steps + position, quiet=not devices.is_lead()
+            ) as display,
+            _signals() as received,
+        ):
+            for line in (
+                *_header(self.records, self.workdir),
+                *(note for record in self.records for note in record.notes),
+            ):
                 display.say(line)
             for epoch in range(first, epochs):
                 state = self._enter(state, epoch, display)
@@ -174,27 +214,39 @@ class _Run:
         stage = self.experiment.stage_at(epoch)
         if stage != self.stage:
             parts = zip(self.records, self.programs.apart(state), strict=True)
-            state = self.programs.together([record.experiment.enter(part, self.stage, stage) for record, part in parts])
+            state = self.programs.together(
+                [record.experiment.enter(part, self.stage, stage) for record, part in parts]
+            )
             self.stage = stage
         if len(self.experiment.stages) > 1 and epoch == self.experiment.stages[stage].first:
             display.say(_stage_line(self.experiment.stages[stage]))
         return state
 
-    def _epoch(self, state: TrainState, epoch: int, position: int, display: Display, received: list[int]) -> TrainState:
+    def _epoch(
+        self, state: TrainState, epoch: int, position: int, display: Display, received: list[int]
+    ) -> TrainState:
         settings = self.experiment.settings(epoch)
         while position < self.experiment.steps_per_epoch:
             before = position
             state, position = self.programs.advance(state, position, settings, self.stage)
-            display.at(epoch, position, " ".join(["training", self.experiment.stages[self.stage].name]))
+            display.at(
+                epoch, position, " ".join(["training", self.experiment.stages[self.stage].name])
+            )
             every = self.programs.check_every
             if every and position // every > before // every:
                 self._check_finite(state, epoch)
-                if position < self.experiment.steps_per_epoch and devices.any_process(bool(received)):
+                if position < self.experiment.steps_per_epoch and devices.any_process(
+                    bool(received)
+                ):
                     self._stop(state, received)
         return jax.block_until_ready(state)
 
-    def _finish_epoch(self, state: TrainState, epoch: int, seen: int, seconds: float, display: Display) -> TrainState:
-        """Evaluates, records and saves. `seen`: images of this epoch from before an interruption, which `seconds` do not cover."""
+    def _finish_epoch(
+        self, state: TrainState, epoch: int, seen: int, seconds: float, display: Display
+    ) -> TrainState:
+        """Evaluates, records and saves. `seen`: images of this epoch from before an interruption,
+        which `seconds` do not cover.
+        """
         self._check_finite(state, epoch)
         last = epoch + 1 == self.config.training.epochs
         evaluated: list[Any] = [None] * len(self.records)
@@ -203,7 +255,9 @@ class _Run:
             evaluated = self._evaluated(state)
         step = int(np.ravel(state.step)[0])
         rows, improved = [], False
-        for record, running, sums in zip(self.records, self._on_host(state.running), evaluated, strict=True):
+        for record, running, sums in zip(
+            self.records, self._on_host(state.running), evaluated, strict=True
+        ):
             rows.append(self._row(record, running, sums, epoch, step, seen, seconds))
             improved |= record.add(rows[-1])
         display.epoch(_mean(rows))
@@ -216,7 +270,16 @@ class _Run:
             self._save(state, [row.get("test_accuracy") for row in rows])
         return state
 
-    def _row(self, record: Record, running: Running, sums: EvaluationSums | None, epoch: int, step: int, seen: int, seconds: float) -> dict:
+    def _row(
+        self,
+        record: Record,
+        running: Running,
+        sums: EvaluationSums | None,
+        epoch: int,
+        step: int,
+        seen: int,
+        seconds: float,
+    ) -> dict:
         """One seed's line of metrics.jsonl."""
         count = int(running.count)
         row: dict[str, Any] = {
@@ -235,12 +298,16 @@ class _Run:
         if sums is not None:
             tested = self._tested(record, sums)
             row |= tested
-            if not all(math.isfinite(value) for name, value in tested.items() if name.endswith("_loss")):
+            if not all(
+                math.isfinite(value) for name, value in tested.items() if name.endswith("_loss")
+            ):
                 raise Diverged(self._diverged(record, epoch, step, "test loss"))
         return row
 
     def _where(self) -> dict[str, str]:
-        """A row's stage, and its target where that is not the classes: its training accuracy is then another thing."""
+        """A row's stage, and its target where that is not the classes: its training accuracy is
+        then another thing.
+        """
         stage = self.experiment.stages[self.stage]
         where = {"stage": stage.name} if stage.name else {}
         return where if stage.config.target == "class" else where | {"target": stage.config.target}
@@ -257,15 +324,24 @@ class _Run:
     def _tested(self, record: Record, sums: EvaluationSums) -> dict[str, Any]:
         """Metrics of an evaluation, for the stage's target."""
         if self.experiment.stages[self.stage].config.target == "rotation":
-            loss, accuracy = float(sums.loss) / int(sums.confusion.sum()), metrics.accuracy(sums.confusion)
+            loss, accuracy = (
+                float(sums.loss) / int(sums.confusion.sum()),
+                metrics.accuracy(sums.confusion),
+            )
             return {"rotation_loss": loss, "rotation_accuracy": accuracy}
         record.confusion = sums.confusion.tolist()
         return test_metrics(sums, self.experiment.groups)
 
     def _save(self, state: TrainState, accuracies: Sequence[float | None] = ()) -> None:
-        for k, (record, part) in enumerate(zip(self.records, self.programs.apart(state), strict=True)):
+        for k, (record, part) in enumerate(
+            zip(self.records, self.programs.apart(state), strict=True)
+        ):
             if not self.programs.finite(part.variables):
-                raise Diverged(self._diverged(record, int(part.epoch), int(part.step), "a parameter or statistic"))
+                raise Diverged(
+                    self._diverged(
+                        record, int(part.epoch), int(part.step), "a parameter or statistic"
+                    )
+                )
             record.save(part, self.stage, accuracies[k] if accuracies else None)
         self.saved_at = time.monotonic()
 
@@ -300,7 +376,11 @@ def _mean(rows: list[dict]) -> dict:
     """The line shown of several seeds: their mean, and the images of all a second."""
     if len(rows) == 1:
         return rows[0]
-    means = {name: float(np.mean([row[name] for row in rows])) for name, value in rows[0].items() if isinstance(value, float)}
+    means = {
+        name: float(np.mean([row[name] for row in rows]))
+        for name, value in rows[0].items()
+        if isinstance(value, float)
+    }
     return rows[0] | means | {"images_per_second": sum(row["images_per_second"] for row in rows)}
 
 
@@ -356,7 +436,9 @@ def _signals() -> Iterator[list[int]]:
         received.append(signum)
 
     try:
-        previous = {signum: signal.signal(signum, handle) for signum in (signal.SIGTERM, signal.SIGINT)}
+        previous = {
+            signum: signal.signal(signum, handle) for signum in (signal.SIGTERM, signal.SIGINT)
+        }
     except ValueError:  # not the main thread (a library user's choice): leave signals alone
         yield received
         return

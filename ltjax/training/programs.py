@@ -12,21 +12,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ltjax import devices
 from ltjax.data import Dataset, StreamedDataset, stream
 from ltjax.data.files import Images, readable
-from ltjax.training import devices
+from ltjax.experiment.experiment import Experiment
+from ltjax.experiment.recipe import Settings, num_outputs
+from ltjax.experiment.state import TrainState
 from ltjax.training.evaluation import EvaluationSums, evaluate_all, evaluate_batch
-from ltjax.training.experiment import Experiment
-from ltjax.training.recipe import num_outputs
-from ltjax.training.state import TrainState
-from ltjax.training.step import Settings, train_step, train_steps
+from ltjax.training.step import train_step, train_steps
 
 
 class Programs:
     """The compiled programs of an experiment whose data set lies on the devices.
 
-    For several seeds, states, variables and sums hold all of them along a first axis; one program trains them all by vmap or, on a CPU
-    (where XLA is slow at convolutions of several kernels), one after the other.
+    For several seeds, states, variables and sums hold all of them along a first axis; one program
+    trains them all by vmap or, on a CPU (where XLA is slow at convolutions of several kernels), one
+    after the other.
 
     Attributes:
       steps_per_call: steps of one `advance`; 0 is an epoch.
@@ -38,10 +39,19 @@ class Programs:
         self._place = place = devices.replicated(experiment.devices)
         self._on_cpu = experiment.devices[0].platform == "cpu"
         self._in_parts = self._on_cpu and experiment.config.training.steps_per_call < 0
-        self.finite = jax.jit(lambda tree: jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)])))
-        self._joined = jax.jit(lambda *trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees), out_shardings=place)
+        self.finite = jax.jit(
+            lambda tree: jnp.all(
+                jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)])
+            )
+        )
+        self._joined = jax.jit(
+            lambda *trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees),
+            out_shardings=place,
+        )
         self._taken_apart = jax.jit(partial(apart, count=seeds))
-        self.next_epoch = self._compiled(TrainState.next_epoch, 1, donate_argnums=0, out_shardings=place)
+        self.next_epoch = self._compiled(
+            TrainState.next_epoch, 1, donate_argnums=0, out_shardings=place
+        )
         self._prepare()
 
     def together(self, trees: Sequence[Any]) -> Any:
@@ -52,8 +62,11 @@ class Programs:
         """A tree for each seed."""
         return [tree] if self._seeds == 1 else self._taken_apart(tree)
 
-    def _compiled(self, function: Callable[..., Any], own: int, in_parts: bool = False, **options: Any) -> Callable[..., Any]:
-        """The jitted function; of several seeds its first `own` arguments and its results hold all of them.
+    def _compiled(
+        self, function: Callable[..., Any], own: int, in_parts: bool = False, **options: Any
+    ) -> Callable[..., Any]:
+        """The jitted function; of several seeds its first `own` arguments and its results hold all
+        of them.
 
         `in_parts`: the function calls jitted ones, which stay programs of their own.
         """
@@ -78,19 +91,38 @@ class Programs:
     def _prepare(self) -> None:
         config, dataset = self._experiment.config, self._experiment.dataset
         assert isinstance(dataset, Dataset)
-        self._train = devices.put((dataset.train_images, dataset.train_labels.astype(np.int32)), self._place)
+        self._train = devices.put(
+            (dataset.train_images, dataset.train_labels.astype(np.int32)), self._place
+        )
         batch = min(config.evaluation.batch_size, len(dataset.test_labels))
-        self._test = devices.put(_batches(dataset.test_images, dataset.test_labels, batch), self._place)
-        self.steps_per_call = (1 if self._on_cpu else 0) if config.training.steps_per_call < 0 else config.training.steps_per_call
+        self._test = devices.put(
+            _batches(dataset.test_images, dataset.test_labels, batch), self._place
+        )
+        self.steps_per_call = (
+            (1 if self._on_cpu else 0)
+            if config.training.steps_per_call < 0
+            else config.training.steps_per_call
+        )
         self.check_every = self.steps_per_call
         self._by_batch = self.steps_per_call == 1
         evaluation = evaluate_batch if self._by_batch else evaluate_all
         recipes = self._experiment.recipes
-        options = {"static_argnames": ("batch_size", "full_steps", "remainder", "unroll"), "donate_argnums": 0}
-        self._evaluate = {id(recipe): self._compiled(partial(evaluation, recipe), 2, donate_argnums=1) for recipe in recipes}
-        self._steps = {id(recipe): self._compiled(partial(train_steps, recipe), 1, self._in_parts, **options) for recipe in recipes}
+        options = {
+            "static_argnames": ("batch_size", "full_steps", "remainder", "unroll"),
+            "donate_argnums": 0,
+        }
+        self._evaluate = {
+            id(recipe): self._compiled(partial(evaluation, recipe), 2, donate_argnums=1)
+            for recipe in recipes
+        }
+        self._steps = {
+            id(recipe): self._compiled(partial(train_steps, recipe), 1, self._in_parts, **options)
+            for recipe in recipes
+        }
 
-    def advance(self, state: TrainState, position: int, epoch_settings: Settings, stage: int = -1) -> tuple[TrainState, int]:
+    def advance(
+        self, state: TrainState, position: int, epoch_settings: Settings, stage: int = -1
+    ) -> tuple[TrainState, int]:
         """The next call's worth of steps of the epoch: all that are left, or `steps_per_call`.
 
         Args:
@@ -106,7 +138,12 @@ class Programs:
         last = steps == left and (self.steps_per_call == 0 or steps < self.steps_per_call)
         remainder = size % config.batch_size if last and not config.drop_last else 0
         program = self._steps[id(self._experiment.recipes[stage])]
-        sizes = {"batch_size": config.batch_size, "full_steps": steps, "remainder": remainder, "unroll": config.unroll}
+        sizes = {
+            "batch_size": config.batch_size,
+            "full_steps": steps,
+            "remainder": remainder,
+            "unroll": config.unroll,
+        }
         state = program(state, *self._train, epoch_settings, **sizes)
         return state, position + steps + (remainder > 0)
 
@@ -126,12 +163,18 @@ class Programs:
         return []
 
     def _no_sums(self, stage: int) -> EvaluationSums:
-        outputs = num_outputs(self._experiment.stages[stage].config, self._experiment.dataset.num_classes)
-        return self.together([devices.put(EvaluationSums.zeros(outputs), self._place) for _ in range(self._seeds)])
+        outputs = num_outputs(
+            self._experiment.stages[stage].config, self._experiment.dataset.num_classes
+        )
+        return self.together(
+            [devices.put(EvaluationSums.zeros(outputs), self._place) for _ in range(self._seeds)]
+        )
 
 
 class StreamedPrograms(Programs):
-    """The compiled programs of an experiment whose images are decoded while it runs. One step a call."""
+    """The compiled programs of an experiment whose images are decoded while it runs. One step a
+    call.
+    """
 
     def _prepare(self) -> None:
         experiment = self._experiment
@@ -140,19 +183,29 @@ class StreamedPrograms(Programs):
         self._workers = stream.choose_workers(experiment.config.data.workers)
         self.steps_per_call, self.check_every = 1, 16
         self._steps = {
-            id(recipe): self._compiled(partial(train_step, recipe), 1, self._in_parts, donate_argnums=0) for recipe in experiment.recipes
+            id(recipe): self._compiled(
+                partial(train_step, recipe), 1, self._in_parts, donate_argnums=0
+            )
+            for recipe in experiment.recipes
         }
-        self._evaluate = {id(recipe): jax.jit(partial(evaluate_batch, recipe), donate_argnums=1) for recipe in experiment.recipes}
+        self._evaluate = {
+            id(recipe): jax.jit(partial(evaluate_batch, recipe), donate_argnums=1)
+            for recipe in experiment.recipes
+        }
         self._ready: Iterator[tuple[jax.Array, jax.Array]] = iter(())
         self._at = (-1, -1)  # epoch and position of what comes next from it
         self._notes: list[str] = []
         self._seen: set[str] = set()
 
-    def advance(self, state: TrainState, position: int, epoch_settings: Settings, stage: int = -1) -> tuple[TrainState, int]:
+    def advance(
+        self, state: TrainState, position: int, epoch_settings: Settings, stage: int = -1
+    ) -> tuple[TrainState, int]:
         if position != self._at[1]:
             self._at = int(state.epoch), position
             self._ready = self._training(state, *self._at)
-        state = self._steps[id(self._experiment.recipes[stage])](state, *next(self._ready), epoch_settings)
+        state = self._steps[id(self._experiment.recipes[stage])](
+            state, *next(self._ready), epoch_settings
+        )
         epoch, steps = self._at[0], self._experiment.steps_per_epoch
         self._at = (epoch, position + 1) if position + 1 < steps else (epoch + 1, 0)
         return state, position + 1
@@ -161,19 +214,29 @@ class StreamedPrograms(Programs):
         count, wanted = len(self._experiment.devices), self._experiment.config.evaluation.batch_size
         size = -(-min(wanted, len(self._dataset.test_labels)) // count) * count
         rows = partial(devices.local_rows, self._experiment.recipe.batch_sharding)
-        batches = stream.evaluation_batches(self._dataset, batch_size=size, rows=rows, workers=self._workers)
+        batches = stream.evaluation_batches(
+            self._dataset, batch_size=size, rows=rows, workers=self._workers
+        )
         sums = self._no_sums(stage)
-        for images, labels in _ahead(self._on_devices(batch, size, self._dataset.test) for batch in batches):
-            sums = self._evaluate[id(self._experiment.recipes[stage])](variables, sums, images, labels)
+        for images, labels in _ahead(
+            self._on_devices(batch, size, self._dataset.test) for batch in batches
+        ):
+            sums = self._evaluate[id(self._experiment.recipes[stage])](
+                variables, sums, images, labels
+            )
         return sums
 
     def notes(self) -> list[str]:
         told, self._notes = self._notes, []
         return told
 
-    def _training(self, state: TrainState, epoch: int, position: int) -> Iterator[tuple[jax.Array, jax.Array]]:
+    def _training(
+        self, state: TrainState, epoch: int, position: int
+    ) -> Iterator[tuple[jax.Array, jax.Array]]:
         experiment, config = self._experiment, self._experiment.config
-        order_key, _ = jax.random.split(jax.random.wrap_key_data(jnp.asarray(np.asarray(jax.random.key_data(state.key)))))
+        order_key, _ = jax.random.split(
+            jax.random.wrap_key_data(jnp.asarray(np.asarray(jax.random.key_data(state.key))))
+        )
         labels = jnp.asarray(self._dataset.train_labels)
         sizes = _sizes(len(labels), config.training.batch_size, config.training.drop_last)
 
@@ -194,12 +257,19 @@ class StreamedPrograms(Programs):
             workers=self._workers,
         )
         steps = itertools.islice(itertools.cycle(sizes), position, None)
-        return _ahead(self._on_devices(batch, size, self._dataset.train) for batch, size in zip(batches, steps, strict=False))
+        return _ahead(
+            self._on_devices(batch, size, self._dataset.train)
+            for batch, size in zip(batches, steps, strict=False)
+        )
 
-    def _on_devices(self, batch: stream.Batch, size: int, split: Images) -> tuple[jax.Array, jax.Array]:
+    def _on_devices(
+        self, batch: stream.Batch, size: int, split: Images
+    ) -> tuple[jax.Array, jax.Array]:
         self._look_at(batch, split)
         place = self._experiment.recipe.batch_sharding
-        return devices.put_batch((batch.images, batch.labels), size, place, self._experiment.devices)
+        return devices.put_batch(
+            (batch.images, batch.labels), size, place, self._experiment.devices
+        )
 
     def _look_at(self, batch: stream.Batch, split: Images) -> None:
         """Stops at an unreadable image, or counts it, as the config says."""
@@ -210,10 +280,16 @@ class StreamedPrograms(Programs):
             name = split.name(index)
             if name not in self._seen:
                 self._seen.add(name)
-                what = "another image stands in for it" if training else "not counted in the test figures"
+                what = (
+                    "another image stands in for it"
+                    if training
+                    else "not counted in the test figures"
+                )
                 self._notes.append(f"unreadable image {len(self._seen)}: {name} ({what})")
         if training and (batch.labels < 0).any():
-            raise ValueError(f"none of the {len(batch.labels)} images of a batch can be read, such as {split.name(batch.unreadable[0])}")
+            raise ValueError(
+                f"none of the {len(batch.labels)} images of a batch can be read, such as {split.name(batch.unreadable[0])}"
+            )
 
 
 def apart(tree: Any, count: int) -> list[Any]:
@@ -223,7 +299,9 @@ def apart(tree: Any, count: int) -> list[Any]:
 
 def create(experiment: Experiment, seeds: int = 1) -> Programs:
     """The programs for where the experiment's images are."""
-    return (StreamedPrograms if isinstance(experiment.dataset, StreamedDataset) else Programs)(experiment, seeds)
+    return (StreamedPrograms if isinstance(experiment.dataset, StreamedDataset) else Programs)(
+        experiment, seeds
+    )
 
 
 def _ahead(batches: Iterator[tuple[jax.Array, jax.Array]]) -> Iterator[tuple[jax.Array, jax.Array]]:

@@ -1,4 +1,6 @@
-"""What the user sees while training: a line an epoch, and on a terminal a live bar with the time left."""
+"""What the user sees while training: a line an epoch, and on a terminal a live bar with the time
+left.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,12 @@ class Display:
     """
 
     def __init__(
-        self, num_epochs: int, steps_per_epoch: int, first_step: int = 0, console: Console | None = None, quiet: bool = False
+        self,
+        num_epochs: int,
+        steps_per_epoch: int,
+        first_step: int = 0,
+        console: Console | None = None,
+        quiet: bool = False,
     ) -> None:
         self.console = console or Console(highlight=False, quiet=quiet)
         self._epochs, self._steps = num_epochs, steps_per_epoch
@@ -35,7 +42,14 @@ class Display:
             disable=not self.console.is_terminal,
         )
         total = num_epochs * steps_per_epoch
-        self._task = self._bar.add_task("", total=total, completed=first_step, epoch=f"1/{num_epochs}", note="compiling", left="?")
+        self._task = self._bar.add_task(
+            "",
+            total=total,
+            completed=first_step,
+            epoch=f"1/{num_epochs}",
+            note="compiling",
+            left="?",
+        )
 
     def __enter__(self) -> Display:
         self._bar.start()
@@ -51,14 +65,22 @@ class Display:
     def at(self, epoch: int, position: int, note: str = "") -> None:
         """Moves the bar to a step of an epoch."""
         step = epoch * self._steps + position
-        self._bar.update(self._task, completed=step, epoch=f"{epoch + 1}/{self._epochs}", note=note, left=self.left(step))
+        self._bar.update(
+            self._task,
+            completed=step,
+            epoch=f"{epoch + 1}/{self._epochs}",
+            note=note,
+            left=self.left(step),
+        )
 
     def left(self, step: int) -> str:
         """Time left as h:mm:ss, from the pace since the start."""
         done = step - self._first
         if done <= 0:
             return "?"
-        seconds = round((self._epochs * self._steps - step) * (time.monotonic() - self._began) / done)
+        seconds = round(
+            (self._epochs * self._steps - step) * (time.monotonic() - self._began) / done
+        )
         return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 
     def epoch(self, row: Mapping[str, Any]) -> None:
@@ -67,7 +89,9 @@ class Display:
         line = f"epoch {row['epoch'] + 1:{width}d}/{self._epochs}  loss {row['train_loss']:.4f}  acc {100 * row['train_accuracy']:5.2f} %"
         if "test_accuracy" in row:
             line += f"  test loss {row['test_loss']:.4f}  acc {100 * row['test_accuracy']:5.2f} %"
-            shown = {name: f"{100 * row[name]:.1f}" for name in ("many", "medium", "few") if name in row}
+            shown = {
+                name: f"{100 * row[name]:.1f}" for name in ("many", "medium", "few") if name in row
+            }
             line += f"  {'/'.join(shown)} {'/'.join(shown.values())}"
         if "rotation_accuracy" in row:
             line += f"  rotation loss {row['rotation_loss']:.4f}  acc {100 * row['rotation_accuracy']:5.2f} %"

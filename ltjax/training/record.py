@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ltjax.training import devices
-from ltjax.training.checkpoint import Checkpoints, Restored
-from ltjax.training.experiment import Experiment
-from ltjax.training.state import TrainState
-from ltjax.training.workdir import Scalars, Workdir
+from ltjax import devices
+from ltjax.experiment.experiment import Experiment
+from ltjax.experiment.state import TrainState
+from ltjax.workdir.checkpoint import Checkpoints, Restored
+from ltjax.workdir.workdir import Scalars, Workdir
 
 
 class Record:
@@ -35,7 +35,9 @@ class Record:
         self._folder = Workdir(path, writes=writes)
         self._folder.begin(config, experiment.dataset, experiment.class_counts)
         self._scalars = Scalars(path, config, writes=writes)
-        self._checkpoints = Checkpoints(path, keep=config.checkpoint.keep, best=config.checkpoint.best, warn=self.notes.append)
+        self._checkpoints = Checkpoints(
+            path, keep=config.checkpoint.keep, best=config.checkpoint.best, warn=self.notes.append
+        )
 
     @property
     def path(self) -> Path:
@@ -56,7 +58,9 @@ class Record:
 
     def add(self, row: dict[str, Any]) -> bool:
         """Writes an epoch's row; whether it is the most accurate so far."""
-        improved = "test_accuracy" in row and (self.best is None or row["test_accuracy"] > self.best["test_accuracy"])
+        improved = "test_accuracy" in row and (
+            self.best is None or row["test_accuracy"] > self.best["test_accuracy"]
+        )
         if improved:
             self.best = row
         self._folder.append_metrics(row)
@@ -74,7 +78,12 @@ class Record:
 
     def finish(self) -> dict[str, Any]:
         """Writes result.json and returns what stands in it."""
-        result = {"last": self.rows[-1], "best": self.best, "confusion": self.confusion, "epochs": len(self.rows)}
+        result = {
+            "last": self.rows[-1],
+            "best": self.best,
+            "confusion": self.confusion,
+            "epochs": len(self.rows),
+        }
         self._folder.write_result(result)
         return result
 
@@ -84,7 +93,8 @@ class Record:
 
 
 def restore_together(records: Sequence[Record]) -> list[Restored] | None:
-    """A checkpoint of each seed at the same step, the newest there is; None if none of them has begun.
+    """A checkpoint of each seed at the same step, the newest there is; None if none of them has
+    begun.
 
     Raises:
       ValueError: they share no step.
@@ -92,12 +102,17 @@ def restore_together(records: Sequence[Record]) -> list[Restored] | None:
     found = [record.restore() for record in records]
     steps = {None if one is None else int(one.state.step) for one in found}
     if len(steps) > 1 and None not in steps:  # killed between two seeds' saving
-        found = [record.restore(min(step for step in steps if step is not None)) for record in records]
+        found = [
+            record.restore(min(step for step in steps if step is not None)) for record in records
+        ]
     whole = [one for one in found if one is not None]
     if not whole and steps == {None}:
         return None
     if len(whole) < len(records) or len({int(one.state.step) for one in whole}) > 1:
-        told = ", ".join(f"{record.path.name} at {_place(one)}" for record, one in zip(records, found, strict=True))
+        told = ", ".join(
+            f"{record.path.name} at {_place(one)}"
+            for record, one in zip(records, found, strict=True)
+        )
         raise ValueError(
             f"the seeds do not stand at the same step: {told}; train them apart (--config.seed=K --workdir={records[0].path.parent}/seedK),"
             " or give config.seeds those that do"

@@ -13,7 +13,8 @@ import optax
 
 
 class Running(flax.struct.PyTreeNode):
-    """Sums over the epoch so far, part of the state so that an interrupted epoch reports whole figures.
+    """Sums over the epoch so far, part of the state so that an interrupted epoch reports whole
+    figures.
 
     Attributes:
       loss: sum of per-step losses times their batch size.
@@ -29,7 +30,12 @@ class Running(flax.struct.PyTreeNode):
 
     @classmethod
     def zeros(cls) -> Running:
-        return cls(loss=jnp.zeros([], jnp.result_type(float)), correct=_zero(), count=_zero(), first_bad_step=_zero() - 1)
+        return cls(
+            loss=jnp.zeros([], jnp.result_type(float)),
+            correct=_zero(),
+            count=_zero(),
+            first_bad_step=_zero() - 1,
+        )
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -39,7 +45,8 @@ class TrainState(flax.struct.PyTreeNode):
       step: updates done in the run.
       epoch: epoch under way, from 0.
       position: updates done in this epoch.
-      key: PRNG key of the run; order and augmentation fold the epoch and step into it, so it never changes.
+      key: PRNG key of the run; order and augmentation fold the epoch and step into it, so it never
+        changes.
       params, batch_stats: of the network.
       opt_state: of the base optimiser.
       running: sums over this epoch.
@@ -60,7 +67,9 @@ class TrainState(flax.struct.PyTreeNode):
 
     def next_epoch(self) -> TrainState:
         """The state at the start of the next epoch."""
-        return self.replace(epoch=self.epoch + 1, position=jnp.zeros_like(self.position), running=Running.zeros())
+        return self.replace(
+            epoch=self.epoch + 1, position=jnp.zeros_like(self.position), running=Running.zeros()
+        )
 
 
 def create_state(
@@ -101,7 +110,9 @@ def create_state(
     return fresh(init_key, run_key, variables)
 
 
-def initial_variables(model: nn.Module, image_shape: tuple[int, ...], key: jax.Array) -> dict[str, Any]:
+def initial_variables(
+    model: nn.Module, image_shape: tuple[int, ...], key: jax.Array
+) -> dict[str, Any]:
     """A network's random start."""
     return jax.jit(lambda key: model.init(key, jnp.zeros((1, *image_shape))))(key)
 

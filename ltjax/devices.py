@@ -25,10 +25,12 @@ HEARTBEAT_SECONDS = 30
 
 
 def join_processes(coordinator: str = "", num_processes: int = -1, process_id: int = -1) -> None:
-    """Makes this process one of several that train together (jax.distributed). Call it before anything else of JAX.
+    """Makes this process one of several that train together (jax.distributed). Call it before
+    anything else of JAX.
 
     Args:
-      coordinator: host:port of process 0; "" has jax.distributed find it, in the environment of Slurm, MPI, Kubernetes or a TPU pod.
+      coordinator: host:port of process 0; "" has jax.distributed find it, in the environment of
+        Slurm, MPI, Kubernetes or a TPU pod.
       num_processes, process_id: -1 has it find them too.
 
     Raises:
@@ -51,16 +53,22 @@ def join_processes(coordinator: str = "", num_processes: int = -1, process_id: i
 
 
 def keep_compiled_programs() -> None:
-    """Keeps compiled programs in the user's cache folder, unless JAX was told of another: the same run starts faster the next time.
+    """Keeps compiled programs in the user's cache folder, unless JAX was told of another: the same
+    run starts faster the next time.
 
-    A folder a kind of CPU, since XLA compiles for the one it runs on. JAX_ENABLE_COMPILATION_CACHE=false turns it off.
+    A folder a kind of CPU, since XLA compiles for the one it runs on.
+    JAX_ENABLE_COMPILATION_CACHE=false turns it off.
     """
     chosen = jax.config.values
     if chosen["jax_compilation_cache_dir"] or not chosen["jax_enable_compilation_cache"]:
         return
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     try:
-        flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(("flags", "Features")))
+        flags = next(
+            line
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith(("flags", "Features"))
+        )
     except (OSError, StopIteration):
         flags = platform.processor()
     folder = base / "ltjax" / f"compiled-{hashlib.sha256(flags.encode()).hexdigest()[:12]}"
@@ -70,17 +78,22 @@ def keep_compiled_programs() -> None:
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)  # JAX's own second leaves two dozen small programs out
+        jax.config.update(
+            "jax_persistent_cache_min_compile_time_secs", 0.05
+        )  # JAX's own second leaves two dozen small programs out
 
 
 def use_devices(batch_size: int, cpu_devices: int = 0) -> list[jax.Device]:
-    """All accelerators, or a CPU's cores as several devices (two devices train 1.4 times as fast as two threads on one).
+    """All accelerators, or a CPU's cores as several devices (two devices train 1.4 times as fast as
+    two threads on one).
 
-    Must run before anything else touches JAX's backend to have an effect on the number of CPU devices.
+    Must run before anything else touches JAX's backend to have an effect on the number of CPU
+    devices.
 
     Args:
       batch_size: global batch; every device takes an equal share.
-      cpu_devices: how many on a CPU, in each process; 0 chooses, at most one a core and 8, a divisor of the batch size.
+      cpu_devices: how many on a CPU, in each process; 0 chooses, at most one a core and 8, a
+        divisor of the batch size.
 
     Raises:
       ValueError: a batch that does not divide over the accelerators.
@@ -109,7 +122,9 @@ def batch_sharding(devices: list[jax.Device]) -> NamedSharding | None:
 
 
 def replicated(devices: list[jax.Device]) -> jax.sharding.Sharding:
-    """The same on every device: parameters, state, and the data set, which every device picks its share from."""
+    """The same on every device: parameters, state, and the data set, which every device picks its
+    share from.
+    """
     sharding = batch_sharding(devices)
     if sharding is None:
         return jax.sharding.SingleDeviceSharding(devices[0])
@@ -117,7 +132,9 @@ def replicated(devices: list[jax.Device]) -> jax.sharding.Sharding:
 
 
 def put(tree: Any, place: jax.sharding.Sharding) -> Any:
-    """The tree's leaves on the devices of `place`, which may belong to several processes; each has the same whole values."""
+    """The tree's leaves on the devices of `place`, which may belong to several processes; each has
+    the same whole values.
+    """
     if place.is_fully_addressable:
         return jax.device_put(tree, place)
 
@@ -131,20 +148,29 @@ def put(tree: Any, place: jax.sharding.Sharding) -> Any:
 
 
 def local_rows(sharding: jax.sharding.NamedSharding | None, size: int) -> np.ndarray:
-    """Which rows of a batch this process holds: its devices' shares, or all where the batch does not divide over the devices."""
+    """Which rows of a batch this process holds: its devices' shares, or all where the batch does
+    not divide over the devices.
+    """
     if sharding is None or size % sharding.num_devices:
         return np.arange(size)
     shares = sharding.addressable_devices_indices_map((size,)).values()
     return np.sort(np.concatenate([np.arange(size)[index] for index in shares]))
 
 
-def put_batch(local: Any, size: int, sharding: jax.sharding.NamedSharding | None, used: list[jax.Device]) -> Any:
+def put_batch(
+    local: Any, size: int, sharding: jax.sharding.NamedSharding | None, used: list[jax.Device]
+) -> Any:
     """A batch of `size` rows on the devices, from the `local_rows` of each process."""
     if sharding is None or size % sharding.num_devices:
         return put(local, replicated(used))
     if sharding.is_fully_addressable:
         return jax.device_put(local, sharding)
-    return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, leaf, (size, *leaf.shape[1:])), local)
+    return jax.tree.map(
+        lambda leaf: jax.make_array_from_process_local_data(
+            sharding, leaf, (size, *leaf.shape[1:])
+        ),
+        local,
+    )
 
 
 def peak_memory(used: list[jax.Device]) -> dict[str, int]:
@@ -176,5 +202,7 @@ def is_lead() -> bool:
 
 
 def _cpu_devices(batch_size: int) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return max(n for n in range(1, min(cores, MAX_CPU_DEVICES) + 1) if batch_size % n == 0)

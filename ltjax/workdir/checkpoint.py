@@ -15,14 +15,15 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from ltjax.training import devices
-from ltjax.training.state import TrainState
+from ltjax import devices
 
 
 class Restored(NamedTuple):
-    """A checkpoint read back: the state, what was saved as `best`, and the stage."""
+    """A checkpoint read back: the state (`ltjax.experiment.state.TrainState`), what was saved as
+    `best`, and the stage.
+    """
 
-    state: TrainState
+    state: Any
     best: dict | None
     stage: int
 
@@ -30,21 +31,38 @@ class Restored(NamedTuple):
 class Checkpoints:
     """The checkpoints of one work directory, WORKDIR/checkpoints/STEP/.
 
-    Each holds the whole state, a digest of its bytes, and the test accuracy at that moment. A step directory appears only when
-    complete, so a run killed while saving leaves the one before.
+    Each holds the whole state, a digest of its bytes, and the test accuracy at that moment. A step
+    directory appears only when complete, so a run killed while saving leaves the one before.
     """
 
-    def __init__(self, workdir: Path, *, keep: int = 2, best: bool = True, warn: Callable[[str], None] = print) -> None:
-        """keep: newest kept. best: keep the most accurate too. warn: receives a line for each checkpoint that can't be used."""
+    def __init__(
+        self,
+        workdir: Path,
+        *,
+        keep: int = 2,
+        best: bool = True,
+        warn: Callable[[str], None] = print,
+    ) -> None:
+        """keep: newest kept. best: keep the most accurate too. warn: receives a line for each
+        checkpoint that can't be used.
+        """
         self.folder = workdir.absolute() / "checkpoints"
         self._warn = warn
         kept: list[policies.PreservationPolicy] = [policies.LatestN(keep)]
         if best:
-            kept.append(policies.BestN(get_metric_fn=_accuracy, n=1, keep_checkpoints_without_metrics=False))
-        options = ocp.CheckpointManagerOptions(preservation_policy=policies.AnyPreservationPolicy(kept), cleanup_tmp_directories=True)
-        self._manager = ocp.CheckpointManager(self.folder, options=options, item_names=("state", "record"))
+            kept.append(
+                policies.BestN(get_metric_fn=_accuracy, n=1, keep_checkpoints_without_metrics=False)
+            )
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy(kept), cleanup_tmp_directories=True
+        )
+        self._manager = ocp.CheckpointManager(
+            self.folder, options=options, item_names=("state", "record")
+        )
 
-    def save(self, state: TrainState, *, stage: int = 0, accuracy: float | None = None, best: dict | None = None) -> None:
+    def save(
+        self, state: Any, *, stage: int = 0, accuracy: float | None = None, best: dict | None = None
+    ) -> None:
         """Starts saving; returns once the state is copied, so that the run may go on and donate it.
 
         Args:
@@ -61,40 +79,56 @@ class Checkpoints:
             step,
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(arrays),
-                record=ocp.args.JsonSave({"digest": _digest(arrays), "best": best, "accuracy": accuracy, "stage": stage}),
+                record=ocp.args.JsonSave(
+                    {"digest": _digest(arrays), "best": best, "accuracy": accuracy, "stage": stage}
+                ),
             ),
             metrics=None if accuracy is None else {"accuracy": accuracy},
             force=True,
         )
 
-    def restore(self, like: TrainState | Callable[[int], TrainState], newest: int | None = None) -> Restored | None:
+    def restore(
+        self, like: Any | Callable[[int], Any], newest: int | None = None
+    ) -> Restored | None:
         """The newest checkpoint that is whole; None if there is none.
 
-        A damaged one is reported through `warn`, moved to WORKDIR/damaged/, and the one before it is used.
+        A damaged one is reported through `warn`, moved to WORKDIR/damaged/, and the one before it
+        is used.
 
         Args:
-          like: a state of the same structure (its values do not matter: jax.ShapeDtypeStruct with a sharding will do), or a function
-            that makes one for a stage.
+          like: a state of the same structure (its values do not matter: jax.ShapeDtypeStruct with a
+            sharding will do), or a function that makes one for a stage.
           newest: later steps are left alone.
 
         Raises:
           ValueError: there are checkpoints and none of them can be used.
         """
-        steps = sorted((step for step in self._manager.all_steps() if newest is None or step <= newest), reverse=True)
+        steps = sorted(
+            (step for step in self._manager.all_steps() if newest is None or step <= newest),
+            reverse=True,
+        )
         for step in steps:
             try:
                 restored = self._read(step, like)
-            except Exception as error:  # a damaged file fails in many ways; each means: use the one before
-                self._warn(f"checkpoint {self.folder / str(step)} is damaged ({_first_line(error)}); trying the one before it")
+            except (
+                Exception
+            ) as error:  # a damaged file fails in many ways; each means: use the one before
+                self._warn(
+                    f"checkpoint {self.folder / str(step)} is damaged ({_first_line(error)}); trying the one before it"
+                )
                 continue
             self._set_aside(steps[: steps.index(step)])
             return restored
         if steps:
-            raise ValueError(f"{self.folder}: none of its {len(steps)} checkpoints can be read; delete the folder to start anew")
+            raise ValueError(
+                f"{self.folder}: none of its {len(steps)} checkpoints can be read; delete the folder to start anew"
+            )
         return None
 
     def _set_aside(self, damaged: list[int]) -> None:
-        """Out of the way of the run, which will save these steps again; but not deleted: the disk may be at fault, and recover."""
+        """Out of the way of the run, which will save these steps again; but not deleted: the disk
+        may be at fault, and recover.
+        """
         for step in damaged:
             aside = self.folder.parent / "damaged" / f"{step}-{time.strftime('%Y%m%d-%H%M%S')}"
             aside.parent.mkdir(exist_ok=True)
@@ -110,21 +144,31 @@ class Checkpoints:
         self._manager.wait_until_finished()
         self._manager.close()
 
-    def _read(self, step: int, like: TrainState | Callable[[int], TrainState]) -> Restored:
-        record = self._manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
+    def _read(self, step: int, like: Any | Callable[[int], Any]) -> Restored:
+        record = self._manager.restore(
+            step, args=ocp.args.Composite(record=ocp.args.JsonRestore())
+        )["record"]
         stage = record.get("stage", 0)
         like = like(stage) if callable(like) else like
-        template = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(_plain, like))
-        arrays = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template)))["state"]
-        if jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), arrays) != jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), template):
+        template = jax.tree.map(
+            lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(_plain, like)
+        )
+        arrays = self._manager.restore(
+            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template))
+        )["state"]
+        if jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), arrays) != jax.tree.map(
+            lambda leaf: (leaf.shape, leaf.dtype), template
+        ):
             raise ValueError("its arrays have other shapes than this config's network")
         if _digest(arrays) != record["digest"]:
             raise ValueError("its bytes do not match their checksum")
         state = jax.tree.map(lambda leaf, value: devices.put(value, leaf.sharding), like, arrays)
-        return Restored(state.replace(key=jax.random.wrap_key_data(state.key)), record["best"], stage)
+        return Restored(
+            state.replace(key=jax.random.wrap_key_data(state.key)), record["best"], stage
+        )
 
 
-def _plain(state: TrainState) -> TrainState:
+def _plain(state: Any) -> Any:
     """The state with its PRNG key as integers."""
     return state.replace(key=jax.random.key_data(state.key))
 

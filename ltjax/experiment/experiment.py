@@ -11,14 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from ltjax import data, metrics, reweighting
+from ltjax import data, devices, metrics, reweighting
 from ltjax.data import stream
-from ltjax.training import devices, settings
-from ltjax.training.initial import load_variables, taken_over, trained_parameters
-from ltjax.training.recipe import compiled_as, make_recipe
-from ltjax.training.settings import Stage
-from ltjax.training.state import TrainState, create_state, initial_variables
-from ltjax.training.step import ROTATIONS, Recipe, Settings
+from ltjax.experiment import schedules
+from ltjax.experiment.initial import load_variables, taken_over
+from ltjax.experiment.parameters import trained_parameters
+from ltjax.experiment.recipe import ROTATIONS, Recipe, Settings, compiled_as, make_recipe
+from ltjax.experiment.stages import Stage, stages_of
+from ltjax.experiment.state import TrainState, create_state, initial_variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,22 +61,34 @@ class Experiment:
 
     def stage_at(self, epoch: int) -> int:
         """Number of the stage that an epoch belongs to; the last stage's for those behind the end."""
-        return max(k for k, stage in enumerate(self.stages) if stage.first <= epoch and (stage.epochs or k + 1 == len(self.stages)))
+        return max(
+            k
+            for k, stage in enumerate(self.stages)
+            if stage.first <= epoch and (stage.epochs or k + 1 == len(self.stages))
+        )
 
     def learning_rate(self, epoch: int) -> float:
         """Of an epoch."""
         stage = self.stages[self.stage_at(epoch)]
-        return settings.learning_rate_schedule(stage.config, *stage.span("learning_rate"))(epoch)
+        return schedules.learning_rate_schedule(stage.config, *stage.span("learning_rate"))(epoch)
 
     def rho(self, epoch: int) -> float:
         """SAM's radius in an epoch; 0 where SAM is off."""
         stage = self.stages[self.stage_at(epoch)]
-        return settings.rho_schedule(stage.config, *stage.span("sam"))(epoch) if stage.config.sam.enabled else 0.0
+        return (
+            schedules.rho_schedule(stage.config, *stage.span("sam"))(epoch)
+            if stage.config.sam.enabled
+            else 0.0
+        )
 
     def settings(self, epoch: int) -> Settings:
         """Learning rate, radius and class weights of an epoch."""
         config = self.stages[self.stage_at(epoch)].config
-        options = {"beta": config.reweighting.beta} if config.reweighting.name == "effective_number" else {}
+        options = (
+            {"beta": config.reweighting.beta}
+            if config.reweighting.name == "effective_number"
+            else {}
+        )
         counts = self.class_counts if config.target == "class" else np.ones(ROTATIONS)
         return Settings(
             learning_rate=jnp.asarray(self.learning_rate(epoch), jnp.result_type(float)),
@@ -85,25 +97,41 @@ class Experiment:
         )
 
     def create_state(self) -> TrainState:
-        """A fresh state on the devices, of the first epoch's stage; from `config.init_from` if given."""
+        """A fresh state on the devices, of the first epoch's stage; from `config.init_from` if
+        given.
+        """
         recipe = self.recipes[self.stage_at(0)]
-        variables = load_variables(self.config, recipe.model, self.image_shape) if self.config.init_from else None
+        variables = (
+            load_variables(self.config, recipe.model, self.image_shape)
+            if self.config.init_from
+            else None
+        )
         return devices.put(self._state(recipe, variables), devices.replicated(self.devices))
 
     def state_like(self, stage: int) -> TrainState:
-        """Shapes, types and places of a stage's state, to restore into; computes nothing and reads no file."""
+        """Shapes, types and places of a stage's state, to restore into; computes nothing and reads
+        no file.
+        """
         shapes = jax.eval_shape(lambda: self._state(self.recipes[stage], None))
         place = devices.replicated(self.devices)
-        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes)
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes
+        )
 
     def _state(self, recipe: Recipe, variables: Any) -> TrainState:
-        optimizer, trained = recipe.optimizer(jnp.zeros([])), partial(trained_parameters, recipe.trainable)
-        return create_state(recipe.model, optimizer, self.image_shape, self.config.seed, variables, trained)
+        optimizer, trained = (
+            recipe.optimizer(jnp.zeros([])),
+            partial(trained_parameters, recipe.trainable),
+        )
+        return create_state(
+            recipe.model, optimizer, self.image_shape, self.config.seed, variables, trained
+        )
 
     def enter(self, state: TrainState, before: int, stage: int) -> TrainState:
         """The state at the start of a stage, from its end of the one before.
 
-        Layers that start anew are drawn from the seed and the stage's number, so that a continued run draws the same.
+        Layers that start anew are drawn from the seed and the stage's number, so that a continued
+        run draws the same.
 
         Raises:
           ValueError: a parameter changes its shape between the stages and does not start anew.
@@ -117,11 +145,17 @@ class Experiment:
         pattern = stage.config.parameters.reset if "parameters" in stage.states else ""
         if pattern or self.stages[k - 1].config.target != stage.config.target:
             init_key, _ = jax.random.split(jax.random.key(self.config.seed))
-            fresh = initial_variables(recipe.model, self.image_shape, jax.random.fold_in(init_key, k))
+            fresh = initial_variables(
+                recipe.model, self.image_shape, jax.random.fold_in(init_key, k)
+            )
             variables = taken_over(state.variables, fresh, pattern, f"stage {stage.name!r}")
             state = state.replace(params=variables["params"], batch_stats=variables["batch_stats"])
         if stage.starts_anew:
-            state = state.replace(opt_state=recipe.optimizer(jnp.zeros([])).init(trained_parameters(recipe.trainable, state.params)))
+            state = state.replace(
+                opt_state=recipe.optimizer(jnp.zeros([])).init(
+                    trained_parameters(recipe.trainable, state.params)
+                )
+            )
         return state
 
     @property
@@ -133,7 +167,8 @@ def build(config: ConfigDict) -> Experiment:
     """Makes a resolved config into an experiment.
 
     Raises:
-      ValueError: values that do not fit together or a corrupt data file; FileNotFoundError: no data. One line each.
+      ValueError: values that do not fit together or a corrupt data file; FileNotFoundError: no
+        data. One line each.
     """
     used = devices.use_devices(config.training.batch_size, config.training.cpu_devices)
     whole = _whole(config.data)
@@ -148,7 +183,9 @@ def build(config: ConfigDict) -> Experiment:
             f"config.training.drop_last leaves no step: {len(dataset.train_labels)} images, batch {config.training.batch_size}"
         )
     if len(config.data.mean) != dataset.image_shape[-1]:
-        raise ValueError(f"config.data.mean is {config.data.mean}; expected {dataset.image_shape[-1]} values, one a channel")
+        raise ValueError(
+            f"config.data.mean is {config.data.mean}; expected {dataset.image_shape[-1]} values, one a channel"
+        )
     if tuple(config.data.groups):
         try:
             groups = metrics.groups_by_index(dataset.num_classes, tuple(config.data.groups))
@@ -158,13 +195,15 @@ def build(config: ConfigDict) -> Experiment:
             ) from None
     else:
         groups = metrics.groups_by_threshold(counts, *config.data.group_thresholds)
-    stages = settings.stages(config)
+    stages = stages_of(config)
     made: dict[str, Recipe] = {}
     recipes = []
     for stage in stages:
         key = compiled_as(stage)
         if key not in made:
-            made[key] = make_recipe(stage, dataset.image_shape[:2], counts, devices.batch_sharding(used))
+            made[key] = make_recipe(
+                stage, dataset.image_shape[:2], counts, devices.batch_sharding(used)
+            )
         recipes.append(made[key])
     return Experiment(config, dataset, counts, groups, stages, recipes, used)
 
@@ -178,9 +217,18 @@ def _whole(config: ConfigDict) -> data.Dataset | data.StreamedDataset:
     if config.name == "image_list":
         return data.load_image_list(config.dir, config.train_list, config.test_list, **sizes)
     if config.name == "folder":
-        return data.load_folder(config.dir, test_fraction=config.test_fraction, split_seed=config.subset_seed, **sizes)
+        return data.load_folder(
+            config.dir, test_fraction=config.test_fraction, split_seed=config.subset_seed, **sizes
+        )
     splits = {"train_split": config.train_split, "test_split": config.test_split}
     return data.load_tfds(config.name.removeprefix("tfds:"), config.dir, **splits, **sizes)
 
 
-_PROFILE_OPTIONS = ("factor", "max_count", "majority_class", "majority_count", "minority_count", "counts")
+_PROFILE_OPTIONS = (
+    "factor",
+    "max_count",
+    "majority_class",
+    "majority_count",
+    "minority_count",
+    "counts",
+)

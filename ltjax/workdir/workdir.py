@@ -1,4 +1,6 @@
-"""What a run leaves in its work directory besides checkpoints: config.json, metrics.jsonl, result.json, TensorBoard events."""
+"""What a run leaves in its work directory besides checkpoints: config.json, metrics.jsonl,
+result.json, TensorBoard events.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from ml_collections import ConfigDict
 
 from ltjax import __version__
 from ltjax.data import Dataset, StreamedDataset
-from ltjax.training.settings import flat
+from ltjax.fields import flat
 
 # Fields that may change between a run and its continuation: they do not enter the numbers.
 _FREE = (
@@ -47,7 +49,9 @@ class Workdir:
     def __init__(self, path: Path, writes: bool = True) -> None:
         self.path, self._writes = path, writes
 
-    def begin(self, config: ConfigDict, dataset: Dataset | StreamedDataset, class_counts: np.ndarray) -> None:
+    def begin(
+        self, config: ConfigDict, dataset: Dataset | StreamedDataset, class_counts: np.ndarray
+    ) -> None:
         """Writes config.json, or checks that the one there agrees and adds this start to it.
 
         A folder in which nothing was trained yet may be begun anew with another config.
@@ -57,12 +61,18 @@ class Workdir:
         """
         record: dict[str, Any] = {
             "config": flat(config),
-            "data": {"digest": dataset.digest(), "source": dataset.source, "class_counts": class_counts.tolist()},
+            "data": {
+                "digest": dataset.digest(),
+                "source": dataset.source,
+                "class_counts": class_counts.tolist(),
+            },
             "class_names": list(dataset.class_names),
             "starts": [],
         }
         file = self.path / "config.json"
-        if file.exists() and (self.read_metrics() or any((self.path / "checkpoints").glob("[0-9]*"))):
+        if file.exists() and (
+            self.read_metrics() or any((self.path / "checkpoints").glob("[0-9]*"))
+        ):
             before = read_json(file)
             self._check_same(before, record)
             record["starts"] = before["starts"]
@@ -73,16 +83,25 @@ class Workdir:
         write_atomically(file, json.dumps(record, indent=1))
 
     def _check_same(self, before: dict, now: dict) -> None:
-        names = [name for name in {**before["config"], **now["config"]} if not name.startswith(_FREE) and name != "name"]
+        names = [
+            name
+            for name in {**before["config"], **now["config"]}
+            if not name.startswith(_FREE) and name != "name"
+        ]
         absent = object()
-        pairs = {name: (before["config"].get(name, absent), now["config"].get(name, absent)) for name in names}
+        pairs = {
+            name: (before["config"].get(name, absent), now["config"].get(name, absent))
+            for name in names
+        }
         differing = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
         if differing:
             told = ", ".join(
                 f"{name} ({'absent' if a is absent else a} there, {'absent' if b is absent else b} now)"
                 for name, (a, b) in sorted(differing.items())
             )
-            raise ValueError(f"{self.path} was made with another config: {told}; use another --workdir, or the same config to continue")
+            raise ValueError(
+                f"{self.path} was made with another config: {told}; use another --workdir, or the same config to continue"
+            )
         if before["data"]["digest"] != now["data"]["digest"]:
             raise ValueError(
                 f"{self.path} was trained on other images (from {before['data']['source']}, now {now['data']['source']});"
@@ -90,7 +109,9 @@ class Workdir:
             )
 
     def read_metrics(self, before_epoch: int | None = None) -> list[dict]:
-        """Lines of metrics.jsonl, of epochs before `before_epoch`; a line cut short by a kill is left out."""
+        """Lines of metrics.jsonl, of epochs before `before_epoch`; a line cut short by a kill is
+        left out.
+        """
         file = self.path / "metrics.jsonl"
         lines = file.read_text().splitlines() if file.exists() else []
         rows = []
@@ -106,7 +127,9 @@ class Workdir:
         rows = self.read_metrics(epoch)
         if not self._writes:
             return rows
-        write_atomically(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        write_atomically(
+            self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows)
+        )
         return rows
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
@@ -138,7 +161,9 @@ class Scalars:
             try:
                 import wandb
             except ImportError:
-                raise ImportError("config.logging.wandb needs the wandb package: pip install 'ltjax[wandb]'") from None
+                raise ImportError(
+                    "config.logging.wandb needs the wandb package: pip install 'ltjax[wandb]'"
+                ) from None
             self._wandb = wandb.init(
                 project=config.logging.wandb_project,
                 dir=str(workdir),
@@ -149,7 +174,11 @@ class Scalars:
             )
 
     def write(self, row: Mapping[str, Any]) -> None:
-        values = {name: value for name, value in row.items() if isinstance(value, (int, float)) and name != "epoch"}
+        values = {
+            name: value
+            for name, value in row.items()
+            if isinstance(value, (int, float)) and name != "epoch"
+        }
         if self._tensorboard is not None:
             for name, value in values.items():
                 self._tensorboard.add_scalar(name, value, step=row["epoch"])
@@ -177,7 +206,9 @@ def read_json(path: Path) -> dict:
     try:
         return json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); use another --workdir, or delete this one to start anew") from None
+        raise ValueError(
+            f"{path} is damaged ({error}); use another --workdir, or delete this one to start anew"
+        ) from None
 
 
 def _circumstances() -> dict:
@@ -187,18 +218,33 @@ def _circumstances() -> dict:
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "device": f"{jax.device_count()} x {device.device_kind}",
         "python": platform.python_version(),
-        "versions": {"ltjax": __version__, **{name: importlib.metadata.version(name) for name in _PACKAGES}},
+        "versions": {
+            "ltjax": __version__,
+            **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        },
         "git": _git_revision(),
     }
 
 
 def _git_revision() -> str | None:
-    """Revision of the checkout that ltjax is imported from, "+" if it has changes; None outside one."""
+    """Revision of the checkout that ltjax is imported from, "+" if it has changes; None outside
+    one.
+    """
     folder = Path(__file__).resolve().parents[2]
     try:
         revision, changes = (
-            subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-            for arguments in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+            subprocess.run(
+                ["git", *arguments],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=True,
+            ).stdout.strip()
+            for arguments in (
+                ["rev-parse", "--short=12", "HEAD"],
+                ["status", "--porcelain", "--untracked-files=no"],
+            )
         )
     except (OSError, subprocess.SubprocessError):
         return None

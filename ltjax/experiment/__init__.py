@@ -1,0 +1,1 @@
+"""A config made into objects: settings, stages, schedules, recipes, initial weights."""

@@ -1,0 +1,227 @@
+"""From a config to one that can be used: data-set values filled in, names and ranges checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from ml_collections import ConfigDict
+
+from ltjax.augment import AUTOAUGMENT, MIXES
+from ltjax.data import DATASETS, STREAMED, is_streamed
+from ltjax.experiment.schedules import learning_rate_schedule, rho_schedule
+from ltjax.experiment.stages import stage_epochs, stages_of
+from ltjax.fields import get
+from ltjax.losses import LOSSES
+from ltjax.models import MODELS
+from ltjax.names import unknown
+from ltjax.optim import OPTIMIZERS
+from ltjax.reweighting import WEIGHTS
+from ltjax.sampling import SAMPLERS
+
+_CHOICES: dict[str, Collection[str]] = {
+    "data.unreadable": ("error", "skip"),
+    "model.name": MODELS,
+    "model.classifier": ("linear", "normalized"),
+    "model.dtype": ("float32", "bfloat16"),
+    "loss.name": (*LOSSES, "reslt"),
+    "reweighting.name": WEIGHTS,
+    "sampler.name": SAMPLERS,
+    "target": ("class", "rotation"),
+    "augment.policy": ("none", *AUTOAUGMENT, "rand_augment"),
+    "mixing.name": MIXES,
+    "hessian.images": ("train", "test"),
+    "hessian.loss": ("cross_entropy", "run"),
+    "model.reslt.head": ("batch_norm", "grouped"),
+    "model.efficientnet.numerics": ("tensorflow", "torch"),
+    "optimizer.name": OPTIMIZERS,
+    "learning_rate.schedule": ("warmup_piecewise", "cosine", "constant"),
+    "sam.schedule": ("constant", "piecewise", "linear"),
+    "sam.batch_stats": ("both", "first"),
+}
+
+_AT_LEAST: dict[str, float] = {
+    "training.epochs": 1,
+    "training.published_epochs": 1,
+    "training.batch_size": 1,
+    "training.steps_per_call": -1,
+    "training.accumulate": 1,
+    "training.cpu_devices": 0,
+    "training.unroll": 1,
+    "training.vmap_seeds": -1,
+    "evaluation.every": 1,
+    "evaluation.batch_size": 1,
+    "checkpoint.every": 1,
+    "checkpoint.minutes": 0,
+    "checkpoint.keep": 1,
+    "learning_rate.base": 0,
+    "learning_rate.warmup_epochs": 0,
+    "optimizer.weight_decay": 0,
+    "augment.padding": 0,
+    "augment.flip": 0,
+    "augment.cutout": 0,
+    "augment.num_ops": 1,
+    "augment.magnitude": 0,
+    "data.resolution": 0,
+    "data.image_size": 1,
+    "data.shorter_side": 1,
+    "data.workers": -1,
+    "learning_rate.warmup_start": 0,
+    "sam.rho": 0,
+    "model.width": 0,
+    "model.efficientnet.stochastic_depth": 0,
+    "model.efficientnet.dropout": 0,
+    "loss.reslt.beta": 0,
+    "hessian.max_images": 0,
+    "hessian.batch_size": 0,
+    "hessian.keep_gib": 0,
+    "hessian.num_steps": 1,
+    "hessian.num_probes": 1,
+    "hessian.trace_probes": 1,
+    "hessian.tolerance": 0,
+}
+
+
+def resolve(config: ConfigDict) -> ConfigDict:
+    """A copy with None fields taken from `by_dataset`, and checked.
+
+    Raises:
+      ValueError: an unknown name (with the nearest right one), a value out of range, or a field
+        still without a value.
+    """
+    config = config.copy_and_resolve_references()
+    config.lock()
+    if not is_streamed(config.data.name):
+        _check_choice(config, "data.name", (*DATASETS, *STREAMED))
+    defaults = config.by_dataset.get(config.data.name.partition(":")[0], ConfigDict())
+    if tuple(config.stages):
+        config.training.published_epochs = sum(stage_epochs(config, name) for name in config.stages)
+    if config.training.epochs is None:
+        config.training.epochs = config.training.published_epochs
+    _fill(config, defaults)
+    _check(config)
+    for stage in stages_of(config):
+        _check(stage.config, f"stage {stage.name!r}: " if stage.name else "")
+        learning_rate_schedule(stage.config, *stage.span("learning_rate"))
+        rho_schedule(stage.config, *stage.span("sam"))
+    if stages_of(config)[-1].config.target != "class":
+        raise ValueError(
+            f"config.target is {stages_of(config)[-1].config.target!r} in the last stage; expected 'class', which is evaluated"
+        )
+    return config
+
+
+def check_one_seed(config: ConfigDict) -> None:
+    """Raises ValueError where a config of several seeds can't be used."""
+    if tuple(config.seeds):
+        raise ValueError(
+            f"config.seeds is {tuple(config.seeds)}; expected () here: give --config.seed=K and, of such a run, --workdir=DIR/seedK"
+        )
+
+
+def _check(config: ConfigDict, where: str = "") -> None:
+    for path, known in _CHOICES.items():
+        _check_choice(config, path, known, where)
+    for path, minimum in _AT_LEAST.items():
+        if not get(config, path) >= minimum:
+            raise ValueError(
+                f"{where}config.{path} is {get(config, path)}; expected at least {minimum}"
+            )
+    seeds = tuple(config.seeds)
+    if not all(isinstance(seed, int) for seed in seeds) or len(set(seeds)) < len(seeds):
+        raise ValueError(
+            f"config.seeds is {seeds}; expected different integers, such as (0, 1, 2), or ()"
+        )
+    if seeds and is_streamed(config.data.name):
+        raise ValueError(
+            f"config.seeds is {seeds} with config.data.name {config.data.name!r}; photographs are decoded for one seed at a time:"
+            " give config.seed, and a run to each"
+        )
+    if len(seeds) > 1 and config.logging.wandb:
+        raise ValueError(
+            f"config.seeds is {seeds} with config.logging.wandb, which follows one run at a time; give config.seed, and a run to each"
+        )
+    num_channels = len(config.data.mean)
+    if len(config.data.std) != num_channels or min(config.data.std) <= 0:
+        raise ValueError(
+            f"config.data.std is {config.data.std}; expected {num_channels} values above 0, as many as data.mean"
+        )
+    low, high = (*config.data.crop_scale, 0.0, 0.0)[:2]
+    if len(config.data.crop_scale) != 2 or not 0 < low <= high <= 1:
+        raise ValueError(
+            f"config.data.crop_scale is {config.data.crop_scale}; expected two shares of the area, ascending in (0, 1]"
+        )
+    if len(config.augment.jitter) not in (0, 3) or any(
+        value < 0 for value in config.augment.jitter
+    ):
+        raise ValueError(
+            f"{where}config.augment.jitter is {config.augment.jitter}; expected brightness, contrast and saturation of at least 0, or ()"
+        )
+    if config.data.shorter_side < config.data.image_size:
+        raise ValueError(
+            f"config.data.shorter_side is {config.data.shorter_side}; expected at least config.data.image_size, {config.data.image_size}"
+        )
+    if not 0 <= config.data.test_fraction < 1:
+        raise ValueError(
+            f"config.data.test_fraction is {config.data.test_fraction}; expected 0 or more, below 1"
+        )
+    if config.training.batch_size % config.training.accumulate:
+        raise ValueError(
+            f"config.training.accumulate is {config.training.accumulate}; expected a divisor of config.training.batch_size,"
+            f" {config.training.batch_size}"
+        )
+    for path in ("parameters.trainable", "parameters.reset", "init_except"):
+        try:
+            re.compile(get(config, path))
+        except re.error as error:
+            raise ValueError(
+                f"{where}config.{path} is {get(config, path)!r}; expected a regular expression ({error})"
+            ) from None
+    if not config.mixing.alpha > 0:
+        raise ValueError(
+            f"{where}config.mixing.alpha is {config.mixing.alpha}; expected a value above 0"
+        )
+    if config.augment.magnitude > 30:
+        raise ValueError(
+            f"{where}config.augment.magnitude is {config.augment.magnitude}; expected 0..30"
+        )
+    if (config.loss.name == "reslt") != config.model.name.startswith(
+        "reslt_"
+    ) and config.target == "class":
+        raise ValueError(
+            f"{where}config.loss.name is {config.loss.name!r} with config.model.name {config.model.name!r};"
+            " the reslt loss and the reslt_ networks go together"
+        )
+    if config.loss.name == "reslt" and config.training.accumulate > 1:
+        raise ValueError(
+            f"{where}the reslt loss is not a mean over images; config.training.accumulate is {config.training.accumulate}, expected 1"
+        )
+    if config.loss.name == "reslt" and (
+        config.reweighting.name != "none" or config.mixing.name == "remix"
+    ):
+        raise ValueError(
+            f"{where}the reslt loss takes no class weights (config.reweighting.name is {config.reweighting.name!r}) and no remix"
+            f" (config.mixing.name is {config.mixing.name!r})"
+        )
+
+
+def _fill(config: ConfigDict, defaults: ConfigDict, prefix: str = "") -> None:
+    for name, value in config.items():
+        path = f"{prefix}{name}"
+        if path in ("by_dataset", "published", "stage"):
+            continue
+        if isinstance(value, ConfigDict):
+            _fill(value, defaults, f"{path}.")
+        elif value is None:
+            try:
+                config[name] = get(defaults, path)
+            except KeyError:
+                raise ValueError(
+                    f"config.{path} has no value, nor has config.by_dataset for this data set; give --config.{path}=..."
+                ) from None
+
+
+def _check_choice(config: ConfigDict, path: str, known: Collection[str], where: str = "") -> None:
+    value = get(config, path)
+    if value not in known:
+        raise unknown(f"{where}config.{path} is", value, known)
