@@ -344,7 +344,7 @@ def test_a_diverging_run_stops_with_its_epoch_and_step_and_keeps_the_last_good_c
         schedule = at(config, *span)
         return lambda epoch: schedule(epoch) if epoch < 1 else float("nan")
 
-    monkeypatch.setattr(settings, "learning_rate_schedule", exploding)
+    monkeypatch.setattr(schedules, "learning_rate_schedule", exploding)
     workdir = tmp_path / "run"
     # The rate of epoch 2 is NaN: its first step (7) ruins the parameters, the loss of the next is
     # NaN.
