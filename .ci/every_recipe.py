@@ -52,9 +52,9 @@ def main() -> None:
             )
             config.data.dir = str(work / name / "photographs")
             config.data.groups, config.data.image_size, config.data.shorter_side = (), 64, 72
-            config.learning_rate.base = (
-                0.01  # two steps an epoch: the published rate would overflow before it could fall
-            )
+            # two steps an epoch: the published rate would overflow before it could
+            # fall
+            config.learning_rate.base = 0.01
         if config.data.name == "cifar10":
             config.data.dir = str(folder.parent)
             config.data.factor = 0.1

@@ -29,27 +29,30 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.name = "base"  # of the recipe; names the default workdir and the report
     config.seed = 0  # of the initial weights, the order and the augmentation
-    config.seeds = ()  # several to train together, each in a work directory of its own, seedK, under the given one; () is the one above
+    # several to train together, each in a work directory of its own, seedK, under the given
+    # one; () is the one above
+    config.seeds = ()
     # Weights to start from or evaluate: a file of PyTorch-named ones (.pth, .npz, .safetensors),
     # the work directory of another run, package:NAME (a .pth inside an installed Python package),
     # or hub:OWNER/NAME (model.safetensors of the Hugging Face hub).
     config.init_from = ""
-    config.init_except = (
-        ""  # parameters not taken from it: a regular expression, e.g. linear; "" takes all
-    )
+    # parameters not taken from it: a regular expression, e.g. linear; "" takes all
+    config.init_except = ""
 
     config.stages = ()  # names of the stages, in order; () is one stage
     config.stage = ConfigDict()  # NAME -> what changes in it
-    config.target = "class"  # (stage) what is learned: class, rotation (by 0, 90, 180, 270 degrees; four copies of each image)
+    # (stage) what is learned: class, rotation (by 0, 90, 180, 270 degrees; four copies of
+    # each image)
+    config.target = "class"
 
-    config.parameters = ConfigDict()  # (stage) regular expressions match from the start of names such as linear/kernel, layer3_0/bn1/scale
+    # (stage) regular expressions match from the start of names such as linear/kernel,
+    # layer3_0/bn1/scale
+    config.parameters = ConfigDict()
     config.parameters.trainable = ""  # those that train; "" is all
-    config.parameters.reset = (
-        ""  # those that start anew when the stage that states it begins; "" is none
-    )
-    config.parameters.frozen_statistics = (
-        False  # BatchNorm in evaluation mode, its running statistics unchanged (and no dropout)
-    )
+    # those that start anew when the stage that states it begins; "" is none
+    config.parameters.reset = ""
+    # BatchNorm in evaluation mode, its running statistics unchanged (and no dropout)
+    config.parameters.frozen_statistics = False
 
     config.data = ConfigDict()
     # cifar10, cifar100, digits (in memory); image_list, folder, tfds:NAME (photographs, decoded
@@ -64,45 +67,39 @@ def get_config() -> ConfigDict:
     config.data.majority_class = 3  # (profile "single_majority")
     config.data.majority_count = placeholder(int)
     config.data.minority_count = placeholder(int)
-    config.data.subset_seed = (
-        0  # which images are kept; apart from `seed`, so that all seeds share a subset
-    )
+    # which images are kept; apart from `seed`, so that all seeds share a subset
+    config.data.subset_seed = 0
     config.data.mean = placeholder(tuple)  # normalisation a channel, of pixels in [0, 1]
     config.data.std = placeholder(tuple)
-    config.data.train_list = (
-        ""  # (image_list) files with a line an image: path under data.dir, label
-    )
+    # (image_list) files with a line an image: path under data.dir, label
+    config.data.train_list = ""
     config.data.test_list = ""
-    config.data.test_fraction = (
-        0.1  # of each class (folder without train/ and val/), chosen by subset_seed
-    )
+    # of each class (folder without train/ and val/), chosen by subset_seed
+    config.data.test_fraction = 0.1
     config.data.train_split = "train"  # (tfds)
     config.data.test_split = "test"
-    config.data.image_size = (
-        224  # (photographs) side of the training crop and of evaluation's centre crop
-    )
+    # (photographs) side of the training crop and of evaluation's centre crop
+    config.data.image_size = 224
     config.data.shorter_side = 256  # (photographs) before that centre crop
-    config.data.crop_scale = (
-        0.08,
-        1.0,
-    )  # (photographs) share of the area in the random resized crop
-    config.data.unreadable = "error"  # (photographs) a damaged file: error, or skip (count it, another of the batch in its stead)
+    # (photographs) share of the area in the random resized crop
+    config.data.crop_scale = (0.08, 1.0)
+    # (photographs) a damaged file: error, or skip (count it, another of the batch in its
+    # stead)
+    config.data.unreadable = "error"
     config.data.workers = (
         -1
     )  # (photographs) processes that decode; 0 is threads of this one, -1 chooses by the cores
-    config.data.resolution = (
-        0  # pixels that images are resized to on the device, after augmentation; 0 is their own
-    )
+    # pixels that images are resized to on the device, after augmentation; 0 is their own
+    config.data.resolution = 0
     config.data.groups = placeholder(tuple)  # first medium and first few class; () groups by counts
-    config.data.group_thresholds = (
-        20,
-        100,
-    )  # few below the first, many above the second, medium between (groups = ())
+    # few below the first, many above the second, medium between (groups = ())
+    config.data.group_thresholds = (20, 100)
 
     config.augment = ConfigDict()  # (stage) in this order
     config.augment.padding = placeholder(int)  # zero-pad, then random crop; 0 is off
     config.augment.flip = placeholder(float)  # probability of a horizontal flip; 0 is off
-    config.augment.jitter = ()  # of brightness, contrast and saturation, such as (0.4, 0.4, 0.4); () is off
+    # of brightness, contrast and saturation, such as (0.4, 0.4, 0.4); () is off
+    config.augment.jitter = ()
     config.augment.policy = "none"  # none, cifar10, cifar100, imagenet (AutoAugment), rand_augment
     config.augment.num_ops = 2  # operations an image (rand_augment)
     config.augment.magnitude = 9  # 0..30 (rand_augment)
@@ -121,29 +118,24 @@ def get_config() -> ConfigDict:
     # 50, 101, reslt_resnext50, reslt_resnext101, efficientnet_b0 to b7, efficientnet_lite0.
     config.model.name = "resnet32"
     config.model.classifier = "linear"  # linear, normalized (cosines; what LDAM expects)
-    config.model.width = (
-        0  # channels of the first stage; 0 is the network's own (resnet32: 16, resnet18_cifar: 64)
-    )
-    config.model.dtype = (
-        "float32"  # of the computation: float32, bfloat16; parameters and statistics stay float32
-    )
-    config.model.zero_init = (
-        False  # (resnets for photographs) the last BatchNorm of each block starts at 0
-    )
+    # channels of the first stage; 0 is the network's own (resnet32: 16, resnet18_cifar: 64)
+    config.model.width = 0
+    # of the computation: float32, bfloat16; parameters and statistics stay float32
+    config.model.dtype = "float32"
+    # (resnets for photographs) the last BatchNorm of each block starts at 0
+    config.model.zero_init = False
     config.model.reslt = ConfigDict(
         {"head": "batch_norm"}
     )  # batch_norm (the authors' CIFAR program), grouped (the paper)
     config.model.efficientnet = ConfigDict()
-    config.model.efficientnet.numerics = (
-        "tensorflow"  # tensorflow (efficientnet-pytorch), torch (torchvision, timm)
-    )
+    # tensorflow (efficientnet-pytorch), torch (torchvision, timm)
+    config.model.efficientnet.numerics = "tensorflow"
     config.model.efficientnet.stochastic_depth = 0.2  # drop probability of the last block
     config.model.efficientnet.dropout = 0.2  # before the classifier
 
     config.loss = ConfigDict()  # (stage)
-    config.loss.name = (
-        "cross_entropy"  # a key of ltjax.losses.LOSSES; its options stand under its name
-    )
+    # a key of ltjax.losses.LOSSES; its options stand under its name
+    config.loss.name = "cross_entropy"
     config.loss.cross_entropy = ConfigDict({"label_smoothing": 0.0})
     config.loss.focal = ConfigDict({"gamma": 1.0})
     config.loss.ldam = ConfigDict({"max_margin": 0.5, "scale": 30.0})
@@ -163,9 +155,8 @@ def get_config() -> ConfigDict:
     config.reweighting.beta = 0.9999  # (effective_number)
 
     config.sampler = ConfigDict()  # (stage)
-    config.sampler.name = (
-        "shuffled"  # shuffled, class_balanced, square_root, power, progressive, reversed
-    )
+    # shuffled, class_balanced, square_root, power, progressive, reversed
+    config.sampler.name = "shuffled"
     config.sampler.q = 0.5  # class probability proportional to n_c^q (power)
 
     config.optimizer = (
@@ -187,51 +178,47 @@ def get_config() -> ConfigDict:
     config.sam = ConfigDict()  # (stage)
     config.sam.enabled = False
     config.sam.adaptive = False  # ASAM
-    config.sam.schedule = (
-        "constant"  # constant (rho), piecewise (rho_steps), linear (rho_min to rho)
-    )
+    # constant (rho), piecewise (rho_steps), linear (rho_min to rho)
+    config.sam.schedule = "constant"
     config.sam.rho = placeholder(float)  # radius
     config.sam.rho_min = 0.05  # first epoch's (linear)
     config.sam.rho_steps = (0.05, 0.1, 0.5, 0.6)  # (piecewise)
     config.sam.milestones = (5, 160, 180)  # first epoch of the second and further steps (piecewise)
-    config.sam.batch_stats = (
-        "both"  # passes that update BatchNorm's running statistics: both (as published), first
-    )
+    # passes that update BatchNorm's running statistics: both (as published), first
+    config.sam.batch_stats = "both"
 
     config.training = ConfigDict()
     config.training.epochs = placeholder(int)  # None is published_epochs
-    config.training.published_epochs = (
-        200  # what the milestones are stated for; with stages, their sum
-    )
+    # what the milestones are stated for; with stages, their sum
+    config.training.published_epochs = 200
     config.training.batch_size = 128  # global, over all devices
-    config.training.accumulate = 1  # parts that a batch is computed in, one after the other, to fit the memory; BatchNorm sees a part
-    config.training.drop_last = (
-        False  # the last short batch of an epoch is trained on, as published
-    )
-    config.training.steps_per_call = -1  # steps in one compiled call; 0 whole epochs, -1 chooses: 0, but on a CPU 1, in several programs
-    config.training.unroll = (
-        1  # steps that stand one after the other in a call's loop: larger programs, fewer turns
-    )
+    # parts that a batch is computed in, one after the other, to fit the memory; BatchNorm
+    # sees a part
+    config.training.accumulate = 1
+    # the last short batch of an epoch is trained on, as published
+    config.training.drop_last = False
+    # steps in one compiled call; 0 whole epochs, -1 chooses: 0, but on a CPU 1, in several
+    # programs
+    config.training.steps_per_call = -1
+    # steps that stand one after the other in a call's loop: larger programs, fewer turns
+    config.training.unroll = 1
     config.training.vmap_seeds = (
         -1
     )  # of config.seeds: 1 all in one program, 0 one after the other, -1 chooses: 1, but 0 on a CPU
-    config.training.cpu_devices = (
-        0  # a CPU's cores as that many devices; 0 chooses (at most 8, one a core)
-    )
+    # a CPU's cores as that many devices; 0 chooses (at most 8, one a core)
+    config.training.cpu_devices = 0
 
     config.evaluation = ConfigDict()
     config.evaluation.every = 1  # epochs; the last is always evaluated
     config.evaluation.batch_size = 1000
 
     config.checkpoint = ConfigDict()
-    config.checkpoint.every = (
-        10  # epochs; besides, once `minutes` have passed, at the end and when stopped
-    )
+    # epochs; besides, once `minutes` have passed, at the end and when stopped
+    config.checkpoint.every = 10
     config.checkpoint.minutes = 5.0
     config.checkpoint.keep = 2  # newest kept
-    config.checkpoint.best = (
-        True  # keep the best evaluated epoch too; by test accuracy, so for the record only
-    )
+    # keep the best evaluated epoch too; by test accuracy, so for the record only
+    config.checkpoint.best = True
 
     config.logging = ConfigDict()
     config.logging.tensorboard = True
@@ -240,14 +227,17 @@ def get_config() -> ConfigDict:
 
     config.hessian = ConfigDict()  # of --mode=hessian
     config.hessian.images = "train"  # train, test; without augmentation
-    config.hessian.loss = "cross_entropy"  # cross_entropy (of the logits as they are), run (the run's own, with its last class weights)
+    # cross_entropy (of the logits as they are), run (the run's own, with its last class
+    # weights)
+    config.hessian.loss = "cross_entropy"
     config.hessian.classes = ()  # class ids; () is all
     config.hessian.whole = True  # all images together too
     config.hessian.max_images = 0  # of a class, a seeded choice; 0 is all
-    config.hessian.batch_size = (
-        0  # images in one product's memory; 0 chooses: 64 on a CPU, 512 elsewhere
-    )
-    config.hessian.keep_gib = 1.0  # memory for what does not change between a class's products (a quarter less time for those kept)
+    # images in one product's memory; 0 chooses: 64 on a CPU, 512 elsewhere
+    config.hessian.batch_size = 0
+    # memory for what does not change between a class's products (a quarter less time for
+    # those kept)
+    config.hessian.keep_gib = 1.0
     config.hessian.num_steps = 100  # Lanczos steps
     config.hessian.num_probes = 1  # of the density
     config.hessian.trace_probes = 100  # at most
