@@ -1,10 +1,11 @@
 """Cross-entropy with deferred re-weighting and SAM.
 
 Source: Rangwani et al., NeurIPS 2022, "Escaping saddle points for effective generalization on
-class-imbalanced data".
+  class-imbalanced data".
   Figures from the authors' README.
 Published best epoch, %: CIFAR-10-LT 80.6, CIFAR-100-LT 44.6. Ours: docs/results/README.md (last
-epoch, with seeds). Run: python launch.py --config=configs/ce_drw_sam.py
+  epoch, with seeds).
+Run: python launch.py --config=configs/ce_drw_sam.py
 """
 
 from configs import base

@@ -1,8 +1,9 @@
 """Cross-entropy with SAM.
 
 Source: Rangwani et al., NeurIPS 2022, "Escaping saddle points for effective generalization on
-class-imbalanced data". Published: no figure for this cell. Ours: docs/results/README.md (last
-epoch, with seeds). Run: python launch.py --config=configs/ce_sam.py
+  class-imbalanced data".
+Published: no figure for this cell. Ours: docs/results/README.md (last epoch, with seeds).
+Run: python launch.py --config=configs/ce_sam.py
 """
 
 from configs import base

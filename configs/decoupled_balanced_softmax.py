@@ -3,7 +3,7 @@
 Source: as configs/decoupled.py; Ren et al., NeurIPS 2020, arXiv:2007.10740.
 Published: no figure. Ours: docs/results/README.md (last epoch).
 Run: python launch.py --config=configs/decoupled_balanced_softmax.py --config.init_from=WEIGHTS (see
-configs/efficientnet.py)
+  configs/efficientnet.py)
 """
 
 from configs import decoupled

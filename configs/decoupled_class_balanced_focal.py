@@ -3,7 +3,7 @@
 Source: as configs/decoupled.py; Cui et al., CVPR 2019, arXiv:1901.05555, with gamma 1.
 Published: no figure. Ours: docs/results/README.md (last epoch).
 Run: python launch.py --config=configs/decoupled_class_balanced_focal.py --config.init_from=WEIGHTS
-(see configs/efficientnet.py)
+  (see configs/efficientnet.py)
 """
 
 from configs import decoupled

@@ -3,7 +3,7 @@
 Source: as configs/decoupled.py; Lin et al., ICCV 2017, arXiv:1708.02002, with gamma 1.
 Published: no figure. Ours: docs/results/README.md (last epoch).
 Run: python launch.py --config=configs/decoupled_focal.py --config.init_from=WEIGHTS (see
-configs/efficientnet.py)
+  configs/efficientnet.py)
 """
 
 from configs import decoupled

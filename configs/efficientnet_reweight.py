@@ -4,7 +4,7 @@ class).
 Source: as configs/efficientnet.py; every class is then equally likely.
 Published, %: CIFAR-10-LT 85.82 (weighted F1 85.84). Ours: docs/results/README.md (last epoch).
 Run: python launch.py --config=configs/efficientnet_reweight.py --config.init_from=WEIGHTS (see
-configs/efficientnet.py)
+  configs/efficientnet.py)
 """
 
 from configs import efficientnet

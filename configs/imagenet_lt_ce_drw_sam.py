@@ -1,14 +1,15 @@
 """Cross-entropy with deferred re-weighting and SAM on ImageNet-LT, ResNet-50, 90 epochs.
 
 Source: Rangwani et al., NeurIPS 2022, "Escaping saddle points for effective generalization on
-class-imbalanced data", the authors'
+  class-imbalanced data", the authors'
   program.
 Published, %: 47.1. Ours: not run (no copy of ImageNet at hand); every part of it is run on small
-photographs in CI. Time: docs/photographs.md counts steps and hours.
+  photographs in CI.
+Time: docs/photographs.md counts steps and hours.
 Run: python launch.py --config=configs/imagenet_lt_ce_drw_sam.py --config.data.dir=IMAGENET (the
-folder that holds train/ and val/)
+  folder that holds train/ and val/)
   with ImageNet_LT_train.txt and ImageNet_LT_test.txt beside them, a line an image:
-  relative/path.jpg label
+    relative/path.jpg label
 """
 
 from configs import base

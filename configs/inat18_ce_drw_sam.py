@@ -1,14 +1,15 @@
 """Cross-entropy with deferred re-weighting and SAM on iNaturalist 2018, ResNet-50, 90 epochs.
 
 Source: Rangwani et al., NeurIPS 2022, "Escaping saddle points for effective generalization on
-class-imbalanced data", the authors'
+  class-imbalanced data", the authors'
   program.
 Published, %: 65.3. Ours: not run (no copy of the photographs at hand); every part of it is run on
-small photographs in CI. Time: docs/photographs.md counts steps and hours.
+  small photographs in CI.
+Time: docs/photographs.md counts steps and hours.
 Run: python launch.py --config=configs/inat18_ce_drw_sam.py --config.data.dir=INAT (the folder that
-holds train_val2018/)
+  holds train_val2018/)
   with iNaturalist18_train.txt and iNaturalist18_val.txt beside it, a line an image:
-  relative/path.jpg label
+    relative/path.jpg label
 """
 
 from configs import imagenet_lt_ce_drw_sam

@@ -1,10 +1,11 @@
 """LDAM with deferred re-weighting and SAM on CIFAR-LT with ResNet-32: the main recipe.
 
 Source: Rangwani et al., NeurIPS 2022, "Escaping saddle points for effective generalization on
-class-imbalanced data".
+  class-imbalanced data".
   Figures from the authors' README.
 Published best epoch, %: CIFAR-10-LT 81.9, CIFAR-100-LT 45.4. Ours: docs/results/README.md (last
-epoch, with seeds). Run: python launch.py --config=configs/ldam_drw_sam.py
+  epoch, with seeds).
+Run: python launch.py --config=configs/ldam_drw_sam.py
 """
 
 from configs import base

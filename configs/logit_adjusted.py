@@ -2,7 +2,8 @@
 
 Source: Menon et al., ICLR 2021, arXiv:2007.07314.
 Published: no figure under this schedule at hand. Ours: docs/results/README.md (last epoch, with
-seeds). Run: python launch.py --config=configs/logit_adjusted.py
+  seeds).
+Run: python launch.py --config=configs/logit_adjusted.py
 """
 
 from configs import base

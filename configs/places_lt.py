@@ -2,14 +2,15 @@
 classifier trained anew on balanced classes.
 
 Source: Kang et al., ICLR 2020, arXiv:1910.09217: decoupled training (cRT, 10 epochs for the
-classifier) from ImageNet weights.
+  classifier) from ImageNet weights.
   Epochs of the first stage, batch size, learning rates and weight decay are ours.
 Published: no figure that was checked against the paper.
 Ours: not run (no copy of the photographs at hand); every part of it is run on small photographs in
-CI. Run: python launch.py --config=configs/places_lt.py --config.data.dir=PLACES
---config.init_from=resnet152.pth (torchvision's names)
+  CI.
+Run: python launch.py --config=configs/places_lt.py --config.data.dir=PLACES
+  --config.init_from=resnet152.pth (torchvision's names)
   with Places_LT_train.txt and Places_LT_test.txt in PLACES, a line an image: relative/path.jpg
-  label
+    label
 """
 
 from configs import base

@@ -3,7 +3,8 @@ download, under 3 minutes on 2 cores.
 
 Source: the recipe of configs/ldam_drw_sam.py, on a small ResNet-20 and a short schedule.
 Published: none. Ours: 87.87 ± 5.62 % in the last epoch over 3 seeds (docs/results/README.md), a
-minute a seed on 2 cores. Run: python launch.py --config=configs/quickstart.py
+  minute a seed on 2 cores.
+Run: python launch.py --config=configs/quickstart.py
 """
 
 from configs import ldam_drw_sam

@@ -1,8 +1,10 @@
 """Vector-scaling (VS) loss with deferred re-weighting and SAM.
 
 Source: Rangwani et al., NeurIPS 2022, "Escaping saddle points for effective generalization on
-class-imbalanced data". Published: no figure at hand, and no SAM radius: cross-entropy + DRW's is
-used. Ours: docs/results/README.md. Run: python launch.py --config=configs/vs_drw_sam.py
+  class-imbalanced data".
+Published: no figure at hand, and no SAM radius: cross-entropy + DRW's is used. Ours:
+  docs/results/README.md.
+Run: python launch.py --config=configs/vs_drw_sam.py
 """
 
 from configs import base
