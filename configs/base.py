@@ -39,6 +39,11 @@ def get_config() -> ConfigDict:
     # parameters not taken from it: a regular expression, e.g. linear; "" takes all
     config.init_except = ""
 
+    # The work directory of a run that is the same as this one for some epochs: this one begins
+    # with its newest checkpoint of those epochs (keep one by its checkpoint.at) and trains the
+    # rest, to the bit as if from the start. With `seeds`, the folder that holds its seedK.
+    config.fork = ""
+
     config.stages = ()  # names of the stages, in order; () is one stage
     config.stage = ConfigDict()  # NAME -> what changes in it
     # (stage) what is learned: class, rotation (by 0, 90, 180, 270 degrees; four copies of
@@ -217,6 +222,8 @@ def get_config() -> ConfigDict:
     config.checkpoint.every = 10
     config.checkpoint.minutes = 5.0
     config.checkpoint.keep = 2  # newest kept
+    # numbers of finished epochs, such as (160,), that are saved and kept besides
+    config.checkpoint.at = ()
     # keep the best evaluated epoch too; by test accuracy, so for the record only
     config.checkpoint.best = True
 

@@ -83,12 +83,7 @@ def run_variables(workdir: Path) -> dict:
       FileNotFoundError: no checkpoint there; ValueError: none that can be read.
     """
     record = read_json(workdir / "config.json")
-    config = ConfigDict(
-        unflatten_dict(
-            {tuple(name.split(".")): _hashable(value) for name, value in record["config"].items()}
-        )
-    )
-    config.stage = config.get("stage", ConfigDict())
+    config = recorded_config(record)
     stages = stages_of(config)
     shape = (32, 32, len(config.data.mean))
 
@@ -114,6 +109,14 @@ def run_variables(workdir: Path) -> dict:
     if restored is None:
         raise FileNotFoundError(f"{workdir / 'checkpoints'} is empty; train it first")
     return restored.state.variables
+
+
+def recorded_config(record: dict) -> ConfigDict:
+    """The resolved config that a run's config.json holds."""
+    leaves = {tuple(name.split(".")): _hashable(leaf) for name, leaf in record["config"].items()}
+    config = ConfigDict(unflatten_dict(leaves))
+    config.stage = config.get("stage", ConfigDict())
+    return config
 
 
 def taken_over(variables: Any, fresh: Any, pattern: str, where: str) -> dict:

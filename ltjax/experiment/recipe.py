@@ -138,6 +138,11 @@ def compiled_as(stage: Stage) -> str:
     """Equal for stages whose training step compiles to the same program: rates, radius and class
     weights are its arguments.
     """
+    return json.dumps(compiled_leaves(stage), sort_keys=True)
+
+
+def compiled_leaves(stage: Stage) -> dict[str, Any]:
+    """What the stage's training step is compiled from, by field."""
     leaves = {
         name: value
         for name, value in fields.flat(stage.config).items()
@@ -152,8 +157,9 @@ def compiled_as(stage: Stage) -> str:
         "sam.milestones",
     )
     leaves = {name: value for name, value in leaves.items() if not name.startswith(arguments)}
-    span = stage.span("sampler") if stage.config.sampler.name == "progressive" else ()
-    return json.dumps([leaves, span], sort_keys=True)
+    if stage.config.sampler.name == "progressive":
+        leaves["sampler (first epoch, epochs, published)"] = list(stage.span("sampler"))
+    return leaves
 
 
 def create_model(config: ConfigDict, num_classes: int) -> nn.Module:

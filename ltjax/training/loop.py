@@ -89,6 +89,8 @@ def _train(
             records.append(Record(experiment, folder))
             closed.callback(records[-1].close)
         restored = restore_together(records)
+        if restored is None and experiments[0].config.fork:
+            restored = [record.fork() for record in records]
         running = programs.create(experiments[0], len(experiments))
         if restored is None:
             states, stage = (
@@ -265,7 +267,9 @@ class _Run:
             display.say(line)
         state = self.programs.next_epoch(state)
         waited = time.monotonic() - self.saved_at > 60 * self.config.checkpoint.minutes
-        due = (epoch + 1) % self.config.checkpoint.every == 0 or devices.any_process(waited)
+        chosen = self.config.checkpoint
+        asked = (epoch + 1) % chosen.every == 0 or epoch + 1 in chosen.at
+        due = asked or devices.any_process(waited)
         if last or due or (improved and self.config.checkpoint.best):
             self._save(state, [row.get("test_accuracy") for row in rows])
         return state

@@ -8,6 +8,7 @@ from typing import Any
 
 from ltjax import devices
 from ltjax.experiment.experiment import Experiment
+from ltjax.experiment.fork import fork_of
 from ltjax.experiment.state import TrainState
 from ltjax.workdir.checkpoint import Checkpoints, Restored
 from ltjax.workdir.workdir import Scalars, Workdir
@@ -36,7 +37,11 @@ class Record:
         self._folder.begin(config, experiment.dataset, experiment.class_counts)
         self._scalars = Scalars(path, config, writes=writes)
         self._checkpoints = Checkpoints(
-            path, keep=config.checkpoint.keep, best=config.checkpoint.best, warn=self.notes.append
+            path,
+            keep=config.checkpoint.keep,
+            best=config.checkpoint.best,
+            at=[epoch * experiment.steps_per_epoch for epoch in config.checkpoint.at],
+            warn=self.notes.append,
         )
 
     @property
@@ -50,6 +55,20 @@ class Record:
     def restore(self, newest: int | None = None) -> Restored | None:
         """The newest checkpoint, of those up to step `newest` if given; None if there is none."""
         return self._checkpoints.restore(self.experiment.state_like, newest)
+
+    def fork(self) -> Restored:
+        """The checkpoint of `config.fork` that this run begins with.
+
+        Raises:
+          ValueError, FileNotFoundError: it can't begin there.
+        """
+        source = Path(self.experiment.config.fork)
+        found = fork_of(self.experiment, source, self.path)
+        self._folder.fork(found.told, found.rows)
+        self.notes.append(
+            f"forked from {source} after {found.told['epoch']} epochs, step {found.told['step']}"
+        )
+        return found.restored
 
     def begin(self, restored: Restored | None, epoch: int) -> None:
         """Goes on from a checkpoint, in whose epoch the next row will be `epoch`'s."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,14 +41,17 @@ class Checkpoints:
         *,
         keep: int = 2,
         best: bool = True,
+        at: Sequence[int] = (),
         warn: Callable[[str], None] = print,
     ) -> None:
-        """keep: newest kept. best: keep the most accurate too. warn: receives a line for each
-        checkpoint that can't be used.
+        """keep: newest kept. best: keep the most accurate too. at: steps that are kept besides.
+        warn: receives a line for each checkpoint that can't be used.
         """
         self.folder = workdir.absolute() / "checkpoints"
         self._warn = warn
         kept: list[policies.PreservationPolicy] = [policies.LatestN(keep)]
+        if at:
+            kept.append(policies.CustomSteps(at))
         if best:
             kept.append(
                 policies.BestN(get_metric_fn=_accuracy, n=1, keep_checkpoints_without_metrics=False)

@@ -12,7 +12,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from ltjax.data import Dataset, StreamedDataset
 from ltjax.fields import flat
 
 # Fields that may change between a run and its continuation: they do not enter the numbers.
-_FREE = (
+FREE = (
     "by_dataset.",
     "published.",
     "logging.",
@@ -39,6 +39,7 @@ _FREE = (
     "training.unroll",
     "training.vmap_seeds",
     "seeds",
+    "fork",
 )
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml-collections")
 
@@ -76,6 +77,7 @@ class Workdir:
             before = read_json(file)
             self._check_same(before, record)
             record["starts"] = before["starts"]
+            record |= {"forked": before["forked"]} if "forked" in before else {}
         if not self._writes:
             return
         self.path.mkdir(parents=True, exist_ok=True)
@@ -86,7 +88,7 @@ class Workdir:
         names = [
             name
             for name in {**before["config"], **now["config"]}
-            if not name.startswith(_FREE) and name != "name"
+            if not name.startswith(FREE) and name != "name"
         ]
         absent = object()
         pairs = {
@@ -122,15 +124,25 @@ class Workdir:
                 break
         return [row for row in rows if before_epoch is None or row["epoch"] < before_epoch]
 
+    def fork(self, told: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Notes in config.json which run this one begins with, and takes over its metrics."""
+        if not self._writes:
+            return
+        file = self.path / "config.json"
+        write_atomically(file, json.dumps({**read_json(file), "forked": told}, indent=1))
+        self._write_rows(rows)
+
     def rewind_metrics(self, epoch: int) -> list[dict]:
         """Drops lines of epochs that a continued run does again; returns the kept ones."""
         rows = self.read_metrics(epoch)
         if not self._writes:
             return rows
-        write_atomically(
-            self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows)
-        )
+        self._write_rows(rows)
         return rows
+
+    def _write_rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        write_atomically(self.path / "metrics.jsonl", lines)
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         if not self._writes:
