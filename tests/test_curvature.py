@@ -184,14 +184,14 @@ def test_bad_input_is_one_line(run, tmp_path):
 def test_parameters_that_are_not_finite_are_refused(run, monkeypatch):
     config, workdir, _, _ = run
 
-    def ruined(folder):
-        variables = initial.run_variables(folder)
+    def ruined(*arguments):
+        variables, source = initial.scored_variables(*arguments)
         variables["params"]["conv1"]["kernel"] = (
             variables["params"]["conv1"]["kernel"].at[0].set(jnp.nan)
         )
-        return variables
+        return variables, source
 
-    monkeypatch.setattr(curvature, "run_variables", ruined)
+    monkeypatch.setattr(curvature, "scored_variables", ruined)
     with pytest.raises(
         ValueError, match="params/conv1/kernel holds values that are not finite; the run diverged"
     ):

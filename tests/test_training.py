@@ -473,3 +473,27 @@ def test_weights_and_biases_gets_every_epoch_when_asked(digits_config, tmp_path,
     assert [entry[0] for entry in logged[:2]] == [0, 1]
     assert logged[1][1]["test_accuracy"] == result["last"]["test_accuracy"]
     assert logged[2] == "finished"
+
+
+def test_evaluation_scores_the_run_and_names_one_of_another_recipe(digits_config, tmp_path):
+    from ltjax import models
+
+    start = models.create("resnet8", 10, classifier="normalized", width=4)
+    variables = start.init(jax.random.key(5), jnp.zeros((1, 8, 8, 1)))
+    np.savez(tmp_path / "w.npz", **models.to_torch("resnet8", variables))
+    digits_config.init_from = str(tmp_path / "w.npz")
+    digits_config.training.epochs = 1
+    result = train(digits_config, tmp_path / "run")
+    said: list[str] = []
+    again = loop.evaluate(settings.resolve(digits_config), tmp_path / "run", said.append)
+    assert again["confusion"] == result["confusion"], "the run, not what it began from"
+    assert said == [f"scored: {tmp_path / 'run'}, step 7"]
+    for field, value in (("data.factor", 0.5), ("loss.name", "cross_entropy")):
+        other = digits_config.copy_and_resolve_references()
+        other.update_from_flattened_dict({field: value})
+        with pytest.raises(ValueError, match=f"holds a run of quickstart .*: {field} \\("):
+            loop.evaluate(settings.resolve(other), tmp_path / "run", said.append)
+    np.savez(tmp_path / "other.npz", **models.to_torch("resnet8", variables))
+    digits_config.init_from = str(tmp_path / "other.npz")
+    loop.evaluate(settings.resolve(digits_config), tmp_path / "run", said.append)
+    assert said[1:] == [f"scored: {tmp_path / 'other.npz'}"]

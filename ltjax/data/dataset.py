@@ -18,6 +18,7 @@ class Dataset:
       train_labels, test_labels: int32 [N] in 0..C-1.
       class_names: C names, in label order.
       source: where the bytes came from, for the record.
+      notes: lines that its user should see.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Dataset:
     test_labels: np.ndarray
     class_names: tuple[str, ...]
     source: str
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for split in ("train", "test"):

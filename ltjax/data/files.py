@@ -82,6 +82,7 @@ class StreamedDataset:
       source: where the images came from, for the record.
       image_size: side in pixels of what the network sees.
       shorter_side: in evaluation, before the centre crop.
+      notes: lines that its user should see.
     """
 
     name: str
@@ -91,6 +92,7 @@ class StreamedDataset:
     source: str
     image_size: int = 224
     shorter_side: int = 256
+    notes: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:

@@ -15,13 +15,14 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from ltjax import models
+from ltjax.data import Dataset, StreamedDataset
 from ltjax.experiment.parameters import trained_parameters
 from ltjax.experiment.recipe import create_model, make_optimizer, num_outputs
-from ltjax.experiment.stages import stages_of
+from ltjax.experiment.stages import Stage, stages_of
 from ltjax.experiment.state import TrainState, create_state, initial_variables
 from ltjax.models.torch_weights import load_state_dict, naming
-from ltjax.workdir.checkpoint import Checkpoints
-from ltjax.workdir.workdir import read_json
+from ltjax.workdir.checkpoint import Checkpoints, Restored
+from ltjax.workdir.workdir import Workdir, read_json
 
 
 def load_variables(config: ConfigDict, model: nn.Module, image_shape: tuple[int, ...]) -> dict:
@@ -75,6 +76,54 @@ def check_shapes(
         )
 
 
+def scored_variables(
+    config: ConfigDict,
+    workdir: Path | None,
+    model: nn.Module,
+    dataset: Dataset | StreamedDataset,
+    what: str = "evaluate",
+) -> tuple[dict, str]:
+    """Variables to evaluate or analyse and their name: the run in `workdir`, or `config.init_from`.
+
+    The flags that trained a run score that run, also where it began from `config.init_from`. Where
+    it began from something else, what `config.init_from` names is meant.
+
+    Args:
+      config: resolved.
+      workdir: may be absent, or None.
+      model, dataset: of the config.
+      what: is to be done, for the error.
+
+    Raises:
+      FileNotFoundError: there is neither. ValueError: a run of another recipe, of other images or
+        still at its rotations, or weights of another network.
+    """
+    if workdir is not None and _trained(workdir) and config.init_from in ("", _began_from(workdir)):
+        Workdir(workdir).check_scored(config, dataset)
+        restored, stage = run_checkpoint(workdir)
+        if stage.config.target != "class":
+            raise ValueError(
+                f"nothing to {what}: {workdir} is still in stage {stage.name!r}; train it on"
+            )
+        variables = restored.state.variables
+        check_shapes(variables, config, model, dataset.image_shape, str(workdir))
+        return variables, f"{workdir}, step {int(restored.state.step)}"
+    if config.init_from:
+        return load_variables(config, model, dataset.image_shape), config.init_from
+    raise FileNotFoundError(
+        f"nothing to {what}: {workdir} holds no checkpoints; give --workdir=RUN or"
+        " --config.init_from=FILE"
+    )
+
+
+def _trained(workdir: Path) -> bool:
+    return (workdir / "config.json").is_file() and any((workdir / "checkpoints").glob("[0-9]*"))
+
+
+def _began_from(workdir: Path) -> str:
+    return read_json(workdir / "config.json")["config"].get("init_from", "")
+
+
 def run_variables(workdir: Path) -> dict:
     """The variables in the newest checkpoint of another run, whatever its data. A damaged one is
     reported, and the one before it used.
@@ -82,6 +131,11 @@ def run_variables(workdir: Path) -> dict:
     Raises:
       FileNotFoundError: no checkpoint there; ValueError: none that can be read.
     """
+    return run_checkpoint(workdir)[0].state.variables
+
+
+def run_checkpoint(workdir: Path) -> tuple[Restored, Stage]:
+    """The newest checkpoint of a run, and the stage it is in. Raises as `run_variables`."""
     record = read_json(workdir / "config.json")
     config = recorded_config(record)
     stages = stages_of(config)
@@ -96,7 +150,7 @@ def run_variables(workdir: Path) -> dict:
                 model, make_optimizer(stage.config)(jnp.zeros([])), shape, 0, trained=trained
             )
         )
-        place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         return jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes
         )
@@ -108,7 +162,7 @@ def run_variables(workdir: Path) -> dict:
     checkpoints.close()
     if restored is None:
         raise FileNotFoundError(f"{workdir / 'checkpoints'} is empty; train it first")
-    return restored.state.variables
+    return restored, stages[restored.stage]
 
 
 def recorded_config(record: dict) -> ConfigDict:

@@ -126,7 +126,7 @@ def print_evaluation(
     config: ConfigDict, result: Mapping[str, Any], console: Console | None = None
 ) -> None:
     """The table of one evaluation."""
-    table = _table(f"{config.name}, {config.data.name}: {config.init_from or 'newest checkpoint'}")
+    table = _table(f"{config.name}, {config.data.name}")
     headings = {"test_loss": "loss", **FIGURES}
     names = [name for name in headings if name in result]
     for name in names:

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from ltjax import augment, hessian, losses
 from ltjax.experiment.experiment import Experiment, build
-from ltjax.experiment.initial import check_shapes, load_variables, run_variables
+from ltjax.experiment.initial import scored_variables
 from ltjax.experiment.settings import check_one_seed
 from ltjax.fields import flat
 from ltjax.workdir.workdir import write_atomically
@@ -102,23 +102,15 @@ def analyse(
 
 
 def _variables(config: ConfigDict, workdir: Path, experiment: Experiment) -> Any:
-    if config.init_from and not (workdir / "checkpoints").is_dir():
-        variables = load_variables(config, experiment.recipe.model, experiment.image_shape)
-        workdir.mkdir(parents=True, exist_ok=True)
-    elif (workdir / "config.json").is_file():
-        variables = run_variables(workdir)
-        check_shapes(
-            variables, config, experiment.recipe.model, experiment.image_shape, str(workdir)
-        )
-    else:
-        raise FileNotFoundError(
-            f"nothing to analyse: {workdir} holds no run; give --workdir=RUN or --config.init_from=FILE"
-        )
+    variables, source = scored_variables(
+        config, workdir, experiment.recipe.model, experiment.dataset, "analyse"
+    )
+    workdir.mkdir(parents=True, exist_ok=True)
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         if not np.isfinite(np.asarray(leaf)).all():
             name = "/".join(str(part.key) for part in path)
             raise ValueError(
-                f"{workdir}: {name} holds values that are not finite; the run diverged, there is no Hessian to analyse"
+                f"{source}: {name} holds values that are not finite; the run diverged, there is no Hessian to analyse"
             )
     return variables
 

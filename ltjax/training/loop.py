@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from ltjax import devices, metrics
 from ltjax.experiment.experiment import Experiment, build
-from ltjax.experiment.initial import load_variables
+from ltjax.experiment.initial import scored_variables
 from ltjax.experiment.settings import check_one_seed
 from ltjax.experiment.stages import Stage
 from ltjax.experiment.state import Running, TrainState
@@ -24,7 +24,6 @@ from ltjax.training import programs
 from ltjax.training.evaluation import EvaluationSums
 from ltjax.training.progress import Display
 from ltjax.training.record import Record, restore_together
-from ltjax.workdir.checkpoint import Checkpoints
 
 
 class Stopped(Exception):
@@ -108,38 +107,35 @@ def _train(
         return _Run(records, running, stage, workdir).to_the_end(states)
 
 
-def evaluate(config: ConfigDict, workdir: Path | None) -> dict[str, Any]:
-    """Evaluates `config.init_from`, or else the newest checkpoint of `workdir`, on the test set.
+def evaluate(
+    config: ConfigDict, workdir: Path | None, say: Callable[[str], None] = print
+) -> dict[str, Any]:
+    """Evaluates the newest checkpoint of `workdir`, or else `config.init_from`, on the test set.
+
+    Args:
+      config: resolved.
+      workdir: of the run.
+      say: receives a line for each thing to know: what is scored, what was left out.
 
     Returns:
       Metrics as in metrics.jsonl, and the confusion matrix.
 
     Raises:
-      ValueError, FileNotFoundError: nothing to evaluate, or it can't be read.
+      ValueError, FileNotFoundError: nothing to evaluate, it can't be read, or it is a run of
+        another recipe or of other images.
     """
     check_one_seed(config)
     experiment = build(config)
-    if config.init_from:
-        variables = load_variables(config, experiment.recipe.model, experiment.image_shape)
-        variables = devices.put(variables, devices.replicated(experiment.devices))
-    else:
-        if workdir is None or not (workdir / "checkpoints").is_dir():
-            raise FileNotFoundError(
-                f"nothing to evaluate: {workdir} holds no checkpoints; give --workdir=RUN or --config.init_from=FILE"
-            )
-        checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep, best=config.checkpoint.best)
-        restored = checkpoints.restore(experiment.state_like)
-        checkpoints.close()
-        if restored is None:
-            raise FileNotFoundError(
-                f"nothing to evaluate: {workdir / 'checkpoints'} is empty; train first, or give --config.init_from=FILE"
-            )
-        variables = restored.state.variables
-        if experiment.stages[restored.stage].config.target != "class":
-            raise ValueError(
-                f"nothing to evaluate: {workdir} is still in stage {experiment.stages[restored.stage].name!r}; train it on"
-            )
-    sums = jax.device_get(programs.create(experiment).evaluate(variables))
+    variables, source = scored_variables(
+        config, workdir, experiment.recipe.model, experiment.dataset
+    )
+    lines = [*experiment.dataset.notes, f"scored: {source}"]
+    running = programs.create(experiment)
+    variables = devices.put(variables, devices.replicated(experiment.devices))
+    sums = jax.device_get(running.evaluate(variables))
+    if devices.is_lead():
+        for line in (*lines, *running.notes()):
+            say(line)
     return {**test_metrics(sums, experiment.groups), "confusion": sums.confusion.tolist()}
 
 
@@ -400,6 +396,7 @@ def _header(records: list[Record], workdir: Path) -> Iterator[str]:
         f"{config.name}: {config.model.name} on {dataset.name}, {len(dataset.train_labels):,} training images"
         f" ({counts.max()} to {counts.min()} a class, from {dataset.source}), {len(dataset.test_labels):,} test images"
     )
+    yield from dataset.notes
     seeds = ", ".join(str(record.experiment.config.seed) for record in records)
     together = f"s {seeds} together (below: their means)" if len(records) > 1 else f" {seeds}"
     yield f"{config.training.epochs} epochs, batch {config.training.batch_size}, seed{together}"

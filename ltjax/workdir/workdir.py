@@ -41,6 +41,19 @@ FREE = (
     "seeds",
     "fork",
 )
+# And these between a run and its evaluation or analysis.
+_FREE_SCORED = (
+    *_FREE,
+    "seed",
+    "init_",
+    "training.",
+    "data.test_list",
+    "data.test_split",
+    "data.image_size",
+    "data.shorter_side",
+    "data.crop_scale",
+    "data.unreadable",
+)
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml-collections")
 
 
@@ -84,6 +97,35 @@ class Workdir:
         record["starts"].append(_circumstances())
         write_atomically(file, json.dumps(record, indent=1))
 
+    def check_scored(self, config: ConfigDict, dataset: Dataset | StreamedDataset) -> dict:
+        """config.json, of a run that this config describes, whatever its seed and length.
+
+        Raises:
+          ValueError: the run is of another recipe or of other images; names what differs.
+        """
+        before, now = read_json(self.path / "config.json"), flat(config)
+        differing = {
+            name: (before["config"][name], now[name])
+            for name in sorted(before["config"].keys() & now.keys())
+            if not name.startswith(_FREE_SCORED) and name != "name"
+            if before["config"][name] != now[name]
+        }
+        if differing:
+            told = ", ".join(f"{name} ({a} there, {b} now)" for name, (a, b) in differing.items())
+            raise ValueError(
+                f"{self.path} holds a run of {before['config']['name']} with another config:"
+                f" {told}; give the flags it was trained with, or another --workdir"
+            )
+        self._check_images(before, dataset.digest(), dataset.source)
+        return before
+
+    def _check_images(self, before: dict, digest: str, source: str) -> None:
+        if before["data"]["digest"] != digest:
+            raise ValueError(
+                f"{self.path} was trained on other images (from {before['data']['source']}, now"
+                f" {source}); give the same data, or use another --workdir"
+            )
+
     def _check_same(self, before: dict, now: dict) -> None:
         names = [
             name
@@ -104,11 +146,7 @@ class Workdir:
             raise ValueError(
                 f"{self.path} was made with another config: {told}; use another --workdir, or the same config to continue"
             )
-        if before["data"]["digest"] != now["data"]["digest"]:
-            raise ValueError(
-                f"{self.path} was trained on other images (from {before['data']['source']}, now {now['data']['source']});"
-                " give the same data to continue, or use another --workdir"
-            )
+        self._check_images(before, now["data"]["digest"], now["data"]["source"])
 
     def read_metrics(self, before_epoch: int | None = None) -> list[dict]:
         """Lines of metrics.jsonl, of epochs before `before_epoch`; a line cut short by a kill is
