@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -282,7 +282,7 @@ def _numbered(
     labels: tuple[np.ndarray, np.ndarray],
     names: Sequence[str],
     source: str,
-    options: Mapping[str, int],
+    options: Mapping[str, Any],
 ) -> StreamedDataset:
     """Training and test split, classes by descending training count."""
     order = np.argsort(-np.bincount(labels[0], minlength=len(names)), kind="stable")
