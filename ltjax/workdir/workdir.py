@@ -43,7 +43,7 @@ FREE = (
 )
 # And these between a run and its evaluation or analysis.
 _FREE_SCORED = (
-    *_FREE,
+    *FREE,
     "seed",
     "init_",
     "training.",
