@@ -149,6 +149,8 @@ def get_config() -> ConfigDict:
     )
     config.loss.balanced_softmax = ConfigDict()
     config.loss.logit_adjusted = ConfigDict({"tau": 1.0})
+    # Smoothing of the fullest and of the rarest class.
+    config.loss.label_aware_smoothing = ConfigDict({"head": 0.3, "tail": 0.0})
     # Of the reslt_ networks: weight of the branches' part, first class of the medium and of the
     # tail branch.
     config.loss.reslt = ConfigDict({"beta": placeholder(float), "label_smoothing": 0.0})

@@ -73,6 +73,16 @@ def logit_adjusted(logits, labels, *, class_counts, tau=1.0):
     )
 
 
+def label_aware_smoothing(logits, labels, *, class_counts, head=0.3, tail=0.0):
+    counts = torch.tensor(class_counts, dtype=torch.float64)
+    low, high = counts.min(), counts.max()
+    smoothing = tail + (head - tail) * torch.sin((counts - low) * torch.pi / (2 * (high - low)))
+    smoothing = smoothing.to(logits.dtype)[labels]
+    log_probs = F.log_softmax(logits, dim=-1)
+    own = log_probs.gather(-1, labels[:, None])[:, 0]
+    return -(1 - smoothing) * own - smoothing * log_probs.mean(dim=-1)
+
+
 LOSSES = {
     "cross_entropy": cross_entropy,
     "focal": focal,
@@ -80,6 +90,7 @@ LOSSES = {
     "vector_scaling": vector_scaling,
     "balanced_softmax": balanced_softmax,
     "logit_adjusted": logit_adjusted,
+    "label_aware_smoothing": label_aware_smoothing,
 }
 
 

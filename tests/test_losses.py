@@ -172,7 +172,16 @@ def test_labels_that_do_not_fit_the_logits_are_refused(name):
         bound(name)(logits, jnp.zeros(5, int))
 
 
-@pytest.mark.parametrize("name", ["ldam", "vector_scaling", "balanced_softmax", "logit_adjusted"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ldam",
+        "vector_scaling",
+        "balanced_softmax",
+        "logit_adjusted",
+        "label_aware_smoothing",
+    ],
+)
 @pytest.mark.parametrize(
     ("counts", "told"),
     [([5, 3, 0, 1], r"holds 0 \(class 2\)"), ([5, 3, 1], r"shape \[3\]; expected \[4\]")],

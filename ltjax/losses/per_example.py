@@ -11,26 +11,10 @@ jit a class id outside 0..C-1 gives a NaN loss, so it is never silently trained 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-
-__all__ = [
-    "LOSSES",
-    "balanced_softmax",
-    "cross_entropy",
-    "focal",
-    "ldam",
-    "ldam_margins",
-    "logit_adjusted",
-    "mixup",
-    "reslt",
-    "vector_scaling",
-    "weighted_mean",
-]
 
 
 def cross_entropy(
@@ -345,17 +329,6 @@ def mixup(loss_a: ArrayLike, loss_b: ArrayLike, lam: ArrayLike) -> jax.Array:
     """
     lam = jnp.asarray(lam)
     return lam * jnp.asarray(loss_a) + (1.0 - lam) * jnp.asarray(loss_b)
-
-
-LOSSES: dict[str, Callable[..., jax.Array]] = {
-    "cross_entropy": cross_entropy,
-    "focal": focal,
-    "ldam": ldam,
-    "vector_scaling": vector_scaling,
-    "balanced_softmax": balanced_softmax,
-    "logit_adjusted": logit_adjusted,
-}
-"""Name in a config -> loss."""
 
 
 def _is_ids(labels: jax.Array) -> bool:
