@@ -1,5 +1,10 @@
 """ltjax: long-tailed image classification in JAX and Flax.
 
+A model of your own images:
+
+  ltjax.fit(recipe, train=(images, labels), workdir=...)   train
+  ltjax.load(workdir)                                      a finished run: predict, evaluate
+
 Import the part you need; each module stands alone:
 
   ltjax.losses        per-example losses: LDAM, vector scaling, balanced softmax, focal, ...
@@ -13,4 +18,15 @@ Import the part you need; each module stands alone:
   ltjax.training      the trainer behind launch.py
 """
 
+from importlib import import_module
+
 __version__ = "0.1.0"
+
+_LAZY = {"Trained": "trained", "load": "trained"}
+
+
+def __getattr__(name: str):
+    """Loads what is needed when it is first used: `import ltjax` itself stays light."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'ltjax' has no attribute {name!r}")
+    return getattr(import_module(f"ltjax.{_LAZY[name]}"), name)

@@ -16,12 +16,14 @@ from jax.typing import ArrayLike
 __all__ = [
     "accuracy",
     "adjust_logits",
+    "auroc",
     "balanced_accuracy",
     "calibration_error",
     "confusion_matrix",
     "group_accuracy",
     "groups_by_index",
     "groups_by_threshold",
+    "macro_precision_recall_f1",
     "per_class_accuracy",
     "precision_recall_f1",
     "top_k_correct",
@@ -91,6 +93,44 @@ def weighted_precision_recall_f1(confusion: ArrayLike) -> tuple[float, float, fl
         float(np.average(values, weights=support)) for values in precision_recall_f1(confusion)
     )
     return precision, recall, f1
+
+
+def macro_precision_recall_f1(confusion: ArrayLike) -> tuple[float, float, float]:
+    """Precision, recall and F1 averaged over the classes that have examples, each class alike; the
+    macro recall is the balanced accuracy.
+    """
+    present = np.asarray(confusion).sum(axis=1) > 0
+    precision, recall, f1 = (
+        float(np.mean(values[present])) if present.any() else float("nan")
+        for values in precision_recall_f1(confusion)
+    )
+    return precision, recall, f1
+
+
+def auroc(scores: ArrayLike, labels: ArrayLike) -> np.ndarray:
+    """Area under each class's one-against-the-rest ROC curve: how often an example of the class
+    scores higher than one of another class, ties counting half. Their mean is the macro AUROC.
+
+    Args:
+      scores: of each class, [N, C]; probabilities, say. Only their order in a column matters.
+      labels: class ids [N].
+
+    Returns:
+      float64 [C] in [0, 1]; NaN for a class without examples, or with all of them.
+
+    Source: Hanley and McNeil, Radiology 143(1), 1982 (the Wilcoxon statistic).
+    """
+    scores, labels = np.asarray(scores), np.asarray(labels)
+    areas = np.full(scores.shape[1], np.nan)
+    for c in range(scores.shape[1]):
+        own = labels == c
+        positives, negatives = int(own.sum()), int((~own).sum())
+        if positives and negatives:
+            _, place, times = np.unique(scores[:, c], return_inverse=True, return_counts=True)
+            ranks = (np.cumsum(times) - (times - 1) / 2)[place]
+            wins = ranks[own].sum() - positives * (positives + 1) / 2
+            areas[c] = wins / (positives * negatives)
+    return areas
 
 
 def groups_by_index(num_classes: int, boundaries: Sequence[int]) -> dict[str, np.ndarray]:

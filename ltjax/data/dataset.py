@@ -19,6 +19,8 @@ class Dataset:
       class_names: C names, in label order.
       source: where the bytes came from, for the record.
       notes: lines that its user should see.
+      class_ids: the user's id of each class in label order, a permutation of 0..C-1; () where labels
+        are the user's own.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Dataset:
     class_names: tuple[str, ...]
     source: str
     notes: tuple[str, ...] = ()
+    class_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for split in ("train", "test"):

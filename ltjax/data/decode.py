@@ -87,17 +87,41 @@ def center_crop(data: bytes, size: int, shorter_side: int) -> np.ndarray:
     Raises:
       Unreadable: with the reason.
     """
+    return crops(_decoded(data), (size, size), (shorter_side, shorter_side))[0]
+
+
+def crops(
+    image: np.ndarray, size: tuple[int, int], before: tuple[int, int], five: bool = False
+) -> np.ndarray:
+    """The middle, or the middle and the four corners, of an image scaled (bilinear with
+    antialiasing, Pillow's) until it just covers `before`.
+
+    Args:
+      image: uint8 [H, W, C], C of 1 or 3.
+      size: height and width cut out.
+      before: height and width covered, at least `size`.
+      five: the corners too.
+
+    Returns:
+      uint8 [1 or 5, *size, C].
+    """
     from PIL import Image
 
-    image = Image.fromarray(_decoded(data))
-    width, height = image.size
-    if width <= height:
-        width, height = shorter_side, int(shorter_side * height / width)
+    height, width = image.shape[:2]
+    if width * before[0] <= height * before[1]:
+        width, height = before[1], int(before[1] * height / width)
     else:
-        width, height = int(shorter_side * width / height), shorter_side
-    image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    return np.asarray(image.crop((left, top, left + size, top + size)))
+        width, height = int(before[0] * width / height), before[0]
+    scaled = np.asarray(
+        Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).resize(
+            (width, height), Image.Resampling.BILINEAR
+        )
+    ).reshape(height, width, -1)
+    down, right = height - size[0], width - size[1]
+    places = [(round(down / 2), round(right / 2))]
+    if five:
+        places += [(0, 0), (0, right), (down, 0), (down, right)]
+    return np.stack([scaled[top : top + size[0], left : left + size[1]] for top, left in places])
 
 
 def image_size(data: bytes) -> tuple[int, int]:

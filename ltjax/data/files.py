@@ -80,6 +80,8 @@ class StreamedDataset:
       train, test: the splits.
       class_names: C names, in label order.
       source: where the images came from, for the record.
+      class_ids: the user's id of each class in label order: its list's label, its folder's place in
+        the alphabet.
       image_size: side in pixels of what the network sees.
       shorter_side: in evaluation, before the centre crop.
       notes: lines that its user should see.
@@ -90,6 +92,7 @@ class StreamedDataset:
     test: Images
     class_names: tuple[str, ...]
     source: str
+    class_ids: tuple[int, ...] = ()
     image_size: int = 224
     shorter_side: int = 256
     notes: tuple[str, ...] = ()
@@ -292,8 +295,9 @@ def _numbered(
         Images(reader, np.arange(len(old)), new[old])
         for reader, old in zip(readers, labels, strict=True)
     )
+    ids = tuple(int(label) for label in order)
     return StreamedDataset(
-        name, train, test, tuple(names[label] for label in order), source, **options
+        name, train, test, tuple(names[label] for label in order), source, ids, **options
     )
 
 

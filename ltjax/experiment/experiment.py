@@ -186,15 +186,7 @@ def build(config: ConfigDict) -> Experiment:
         raise ValueError(
             f"config.data.mean is {config.data.mean}; expected {dataset.image_shape[-1]} values, one a channel"
         )
-    if tuple(config.data.groups):
-        try:
-            groups = metrics.groups_by_index(dataset.num_classes, tuple(config.data.groups))
-        except ValueError as error:
-            raise ValueError(
-                f"config.data.groups do not fit {dataset.name}: {error}; --config.data.groups='()' groups by config.data.group_thresholds"
-            ) from None
-    else:
-        groups = metrics.groups_by_threshold(counts, *config.data.group_thresholds)
+    groups = class_groups(config.data, counts)
     stages = stages_of(config)
     made: dict[str, Recipe] = {}
     recipes = []
@@ -206,6 +198,23 @@ def build(config: ConfigDict) -> Experiment:
             )
         recipes.append(made[key])
     return Experiment(config, dataset, counts, groups, stages, recipes, used)
+
+
+def class_groups(config: ConfigDict, class_counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Many, medium and few as class ids, by a config's `data`.
+
+    Raises:
+      ValueError: slices that do not fit the classes.
+    """
+    if not tuple(config.groups):
+        return metrics.groups_by_threshold(class_counts, *config.group_thresholds)
+    try:
+        return metrics.groups_by_index(len(class_counts), tuple(config.groups))
+    except ValueError as error:
+        raise ValueError(
+            f"config.data.groups do not fit {config.name}: {error};"
+            " --config.data.groups='()' groups by config.data.group_thresholds"
+        ) from None
 
 
 def _whole(config: ConfigDict) -> data.Dataset | data.StreamedDataset:

@@ -134,8 +134,10 @@ def run_variables(workdir: Path) -> dict:
     return run_checkpoint(workdir)[0].state.variables
 
 
-def run_checkpoint(workdir: Path) -> tuple[Restored, Stage]:
-    """The newest checkpoint of a run, and the stage it is in. Raises as `run_variables`."""
+def run_checkpoint(workdir: Path, newest: int | None = None) -> tuple[Restored, Stage]:
+    """The newest checkpoint of a run, of those up to step `newest` if given, and the stage it is
+    in. Raises as `run_variables`.
+    """
     record = read_json(workdir / "config.json")
     config = recorded_config(record)
     stages = stages_of(config)
@@ -158,7 +160,7 @@ def run_checkpoint(workdir: Path) -> tuple[Restored, Stage]:
     if not (workdir / "checkpoints").is_dir():
         raise FileNotFoundError(f"{workdir} holds no checkpoints; train it first")
     checkpoints = Checkpoints(workdir)
-    restored = checkpoints.restore(like)
+    restored = checkpoints.restore(like, newest)
     checkpoints.close()
     if restored is None:
         raise FileNotFoundError(f"{workdir / 'checkpoints'} is empty; train it first")

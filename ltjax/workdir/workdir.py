@@ -81,6 +81,8 @@ class Workdir:
                 "class_counts": class_counts.tolist(),
             },
             "class_names": list(dataset.class_names),
+            "class_ids": list(dataset.class_ids) or list(range(dataset.num_classes)),
+            "image_shape": list(dataset.image_shape),
             "starts": [],
         }
         file = self.path / "config.json"

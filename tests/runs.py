@@ -1,0 +1,44 @@
+"""Work directories as a run leaves them, without training one."""
+
+from pathlib import Path
+
+from ltjax.experiment import settings
+from ltjax.experiment.experiment import build
+from ltjax.training.record import Record
+from tests.photographs import write_list_set
+
+
+def save_run(config, folder: Path) -> Path:
+    """The run's start, saved as a checkpoint of its last stage."""
+    experiment = build(settings.resolve(config))
+    record = Record(experiment, folder)
+    record.save(experiment.create_state(), len(experiment.stages) - 1)
+    record.close()
+    return folder
+
+
+def digits_config():
+    """LDAM, DRW and SAM on a tiny network."""
+    from configs import quickstart
+
+    config = quickstart.get_config()
+    config.model.name, config.model.width = "resnet8", 4
+    config.training.batch_size, config.training.cpu_devices = 64, 1
+    config.logging.tensorboard = False
+    return config
+
+
+def photographs_config(root: Path):
+    """Cross-entropy and DRW on a list, written here, whose labels are not in order of count."""
+    from configs import imagenet_lt_ce_drw_sam
+
+    write_list_set(root)
+    config = imagenet_lt_ce_drw_sam.get_config()
+    config.data.update(
+        dir=str(root), train_list="train.txt", test_list="test.txt", groups=(), image_size=32
+    )
+    config.data.shorter_side = 36
+    config.model.name, config.model.width = "resnet8", 4
+    config.training.batch_size, config.training.cpu_devices = 16, 1
+    config.logging.tensorboard = False
+    return config
