@@ -68,8 +68,10 @@ def get_config() -> ConfigDict:
     config.data.profile = placeholder(str)  # exponential, step, single_majority, counts, full
     config.data.factor = 0.01  # n_min / n_max (exponential, step)
     config.data.max_count = 0  # images of the fullest class; 0 is all it has
-    config.data.counts = ()  # images of each class (profile "counts")
-    config.data.majority_class = 3  # (profile "single_majority")
+    # Images of each class (profile "counts"), in the order of the source: CIFAR's labels, a list's, a
+    # folder's names in the alphabet.
+    config.data.counts = ()
+    config.data.majority_class = 3  # in that order (profile "single_majority")
     config.data.majority_count = placeholder(int)
     config.data.minority_count = placeholder(int)
     # which images are kept; apart from `seed`, so that all seeds share a subset

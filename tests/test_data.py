@@ -180,6 +180,30 @@ def test_a_folder_that_does_not_exist_is_named(monkeypatch):
         data.load("cifar10", "/no/such/folder")
 
 
+def test_a_folder_that_does_not_exist_does_not_matter_where_the_data_was_found(
+    tmp_path, monkeypatch
+):
+    write_folder(tmp_path, cifar.CIFAR10)
+    monkeypatch.setenv("LTJAX_DATA_DIR", "/no/such/place")
+    assert len(data.load("cifar10", str(tmp_path)).train_labels) == 60
+
+
+def test_batches_with_other_bytes_than_the_published_ones_are_named(tmp_path, monkeypatch):
+    write_folder(tmp_path, cifar.CIFAR10)
+    folder = tmp_path / cifar.CIFAR10.folder
+    digests = {
+        name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in cifar.CIFAR10.md5
+    }
+    published = cifar.dataclasses.replace(cifar.CIFAR10, md5=digests)
+    monkeypatch.setattr(cifar, "CIFAR10", published)
+    assert data.load("cifar10", str(tmp_path)).notes == ()
+    content = bytearray((folder / "data_batch_2").read_bytes())
+    content[5000] ^= 1  # a pixel
+    (folder / "data_batch_2").write_bytes(content)
+    (note,) = data.load("cifar10", str(tmp_path)).notes
+    assert note.startswith(f"not the published files, by their checksums: data_batch_2 in {folder}")
+
+
 def test_offline_and_nothing_on_disk_says_how_to_provide_the_data_within_ten_seconds(monkeypatch):
     def stuck(*_, **__):
         time.sleep(30)

@@ -19,7 +19,7 @@ from ltjax.training.programs import StreamedPrograms
 from tests.photographs import COUNTS, TEST, crops, write_list_set
 
 pytest.importorskip("grain")
-from ltjax.data import decode, stream
+from ltjax.data import stream
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +100,15 @@ def test_paths_may_hold_spaces(copy):
     )
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_path(copy):
+    content = (copy / "train.txt").read_bytes()
+    (copy / "train.txt").write_bytes(b"\xef\xbb\xbf" + content)
+    assert len(data.load_image_list(str(copy), "train.txt", "test.txt").train_labels) == 46
+
+
 def _append(line):
     return lambda folder: (folder / "train.txt").write_text(
-        (folder / "train.txt").read_text() + line
+        (folder / "train.txt").read_text() + line, encoding="utf-8"
     )
 
 
@@ -139,6 +145,17 @@ def _append(line):
             ValueError,
             "label 4 has no training image",
         ),
+        (_append("images/0-0.jpg ²\n"), ValueError, "expected a path, a space and a label"),
+        (
+            lambda f: (f / "train.txt").write_bytes(b"a.jpg 0\ncaf\xe9.jpg 0\n"),
+            ValueError,
+            "train.txt, line 2: byte 0xe9 is not UTF-8; save the list as UTF-8, for instance: iconv",
+        ),
+        (
+            lambda f: (f / "train.txt").write_bytes("a.jpg 0".encode("utf-16")),
+            ValueError,
+            "train.txt is binary or UTF-16; expected a text file in UTF-8",
+        ),
         (lambda f: (f / "train.txt").write_text("\n"), ValueError, "train.txt lists no images"),
         (
             lambda f: (f / "train.txt").unlink(),
@@ -163,58 +180,6 @@ def test_missing_images_are_counted_and_the_first_are_named(copy):
         match=r"5 of 58 listed images are not under .*, such as images/\d-\d+.jpg, images/",
     ):
         data.load_image_list(str(copy), "train.txt", "test.txt")
-
-
-def test_a_folder_a_class_is_split_by_a_seed(tmp_path):
-    for name, count in (("cat", 10), ("ant", 4), ("dog", 20)):
-        (tmp_path / name).mkdir()
-        for number, image in enumerate(crops(len(name) + count, count)):
-            image.save(tmp_path / name / f"{number}.png")
-    loaded = data.load_folder(str(tmp_path), test_fraction=0.2)
-    assert loaded.class_names == ("dog", "cat", "ant")
-    assert np.bincount(loaded.train_labels).tolist() == [16, 8, 3]
-    assert np.bincount(loaded.test_labels).tolist() == [4, 2, 1]
-    names = [
-        {split.name(index) for index in range(len(split.labels))}
-        for split in (loaded.train, loaded.test)
-    ]
-    assert not names[0] & names[1]
-    assert len(names[0] | names[1]) == 34
-    again, other = (
-        data.load_folder(str(tmp_path), test_fraction=0.2, split_seed=seed) for seed in (0, 1)
-    )
-    assert [again.test.name(i) for i in range(7)] == [loaded.test.name(i) for i in range(7)]
-    assert [other.test.name(i) for i in range(7)] != [loaded.test.name(i) for i in range(7)]
-    counts = data.class_counts(loaded, "exponential", factor=0.5, max_count=0)
-    assert counts.tolist() == [3, 2, 1]
-    kept = data.long_tailed(loaded, counts)
-    assert np.bincount(kept.train_labels).tolist() == [3, 2, 1]
-    assert {kept.train.name(i) for i in range(6)} <= names[0]
-
-
-def test_a_folder_that_is_split_already_is_taken_as_it_is(tmp_path):
-    for half, count in (("train", 3), ("val", 2)):
-        for name in ("ant", "cat"):
-            (tmp_path / half / name).mkdir(parents=True)
-            for number, image in enumerate(crops(0, count)):
-                image.save(tmp_path / half / name / f"{number}.jpg")
-    loaded = data.load_folder(str(tmp_path))
-    assert (len(loaded.train_labels), len(loaded.test_labels)) == (6, 4)
-    (tmp_path / "val" / "dog").mkdir()
-    with pytest.raises(ValueError, match="no training images of dog"):
-        data.load_folder(str(tmp_path))
-
-
-def test_folders_without_images_or_classes_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="holds no images"):
-        data.load_folder(str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="is no folder"):
-        data.load_folder(str(tmp_path / "absent"))
-    (tmp_path / "ant").mkdir()
-    for number, image in enumerate(crops(0, 3)):
-        image.save(tmp_path / "ant" / f"{number}.jpg")
-    with pytest.raises(ValueError, match="holds one class folder, ant; expected at least two"):
-        data.load_folder(str(tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -268,6 +233,18 @@ def test_tfds_data_sources_are_read_without_decoding_them_first(prepared):
         data.load_tfds(f"{name}:2.0.0", str(folder))
     with pytest.raises(ValueError, match="has no split 'val'; expected one of"):
         data.load_tfds(name, str(folder), test_split="val")
+
+
+def test_a_split_without_labels_is_refused(prepared, monkeypatch):
+    """Places365 and iNaturalist 2018 label their test images -1."""
+    from ltjax.data.prepared import Records
+
+    known = Records.labels
+    monkeypatch.setattr(
+        Records, "labels", lambda self: known(self) if self.split == "train" else np.full(4, -1)
+    )
+    with pytest.raises(ValueError, match=r"4 of 4 images of the test split .* such as -1"):
+        data.load_tfds(prepared[1], str(prepared[0]))
 
 
 def collected(batches):
@@ -463,27 +440,6 @@ def test_a_missing_package_is_named_before_the_first_step(root, monkeypatch):
         ImportError, match=r"need the package simplejpeg: pip install 'ltjax\[images\]'"
     ):
         build(config_for(root))
-
-
-def test_a_tiff_named_jpeg_is_read_by_what_it_is(tmp_path):
-    image = next(iter(crops(0, 1)))
-    image.save(tmp_path / "x.jpg", "TIFF")
-    np.testing.assert_array_equal(
-        decode.center_crop((tmp_path / "x.jpg").read_bytes(), 60, 60), np.asarray(image)[:, 10:70]
-    )
-
-
-@pytest.mark.parametrize("mode", ["L", "CMYK", "P", "RGBA"])
-def test_other_colours_come_out_as_rgb(tmp_path, mode):
-    suffix = {"L": "JPEG", "CMYK": "JPEG"}.get(mode, "PNG")
-    next(iter(crops(0, 1))).convert(mode).save(tmp_path / "x", suffix)
-    content = (tmp_path / "x").read_bytes()
-    assert decode.random_resized_crop(content, np.random.default_rng(0), 32).shape == (32, 32, 3)
-    expected = np.asarray(Image.open(tmp_path / "x").convert("RGB"))[:, 10:70]
-    # libjpeg-turbo's own four-colour conversion rounds other than Pillow's.
-    np.testing.assert_allclose(
-        decode.center_crop(content, 60, 60).astype(int), expected, atol=1 if mode == "CMYK" else 0
-    )
 
 
 def test_jitter_of_ones_changes_nothing_and_draws_differ():

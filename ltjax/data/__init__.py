@@ -12,7 +12,8 @@ from ltjax import imbalance
 from ltjax.data.cifar import load_cifar10, load_cifar100
 from ltjax.data.dataset import Dataset
 from ltjax.data.digits import load_digits
-from ltjax.data.files import StreamedDataset, load_folder, load_image_list, load_tfds
+from ltjax.data.files import StreamedDataset, load_image_list, load_tfds
+from ltjax.data.folders import load_folder
 from ltjax.names import unknown
 
 __all__ = [
@@ -84,8 +85,11 @@ def class_counts(
       majority_class, majority_count, minority_count: for "single_majority".
       counts: the counts themselves, for "counts".
 
+    Classes are numbered as their source does it: CIFAR's labels, a list's labels, the names of a
+    folder's classes in alphabetical order.
+
     Returns:
-      int64 [C].
+      int64 [C], in the data set's label order.
 
     Raises:
       ValueError: an unknown profile, counts of the wrong length, or a class left with 0 images.
@@ -96,9 +100,10 @@ def class_counts(
     if profile in ("exponential", "step"):
         return imbalance.PROFILES[profile](num_classes, max_count, factor)
     if profile == "single_majority":
-        return imbalance.single_majority(
+        kept = imbalance.single_majority(
             num_classes, majority_class, majority_count, minority_count
         )
+        return _from_source_order(dataset, kept)
     if profile == "full":
         return imbalance.full(dataset.train_labels, num_classes)
     if profile == "counts":
@@ -106,11 +111,13 @@ def class_counts(
             raise ValueError(
                 f"data.counts has {len(counts)} entries; expected {num_classes}, one a class of {dataset.name}"
             )
-        if min(counts) < 1:
+        kept = _from_source_order(dataset, np.asarray(counts, np.int64))
+        if kept.min() < 1:
+            name = dataset.class_names[int(np.argmin(kept))]
             raise ValueError(
-                f"data.counts keeps {min(counts)} images of class {np.argmin(counts)}; expected at least 1"
+                f"data.counts keeps {kept.min()} images of class {name}; expected at least 1"
             )
-        return np.asarray(counts, np.int64)
+        return kept
     raise unknown("unknown profile", profile, (*imbalance.PROFILES, "full", "counts"))
 
 
@@ -123,4 +130,15 @@ def long_tailed(
     Raises:
       ValueError: more images asked for than a class has.
     """
+    available = np.bincount(dataset.train_labels, minlength=dataset.num_classes)
+    for name, count, there in zip(dataset.class_names, counts, available, strict=True):
+        if count > there:
+            raise ValueError(
+                f"class {name}: {count} training images asked for, {dataset.name} has {there};"
+                " lower the count"
+            )
     return dataset.keep_training(imbalance.subset(dataset.train_labels, counts, seed))
+
+
+def _from_source_order(dataset: Dataset | StreamedDataset, counts: np.ndarray) -> np.ndarray:
+    return counts[list(dataset.class_ids)] if dataset.class_ids else counts

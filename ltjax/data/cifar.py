@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import hashlib
 import io
 import os
 import pickle
@@ -28,7 +29,7 @@ class _Layout:
     folder: str
     archive: str
     sha256: str
-    train_files: tuple[str, ...]
+    md5: dict[str, str]
     test_file: str
     meta_file: str
     label_key: bytes
@@ -36,17 +37,29 @@ class _Layout:
     num_classes: int
 
     @property
+    def train_files(self) -> tuple[str, ...]:
+        return tuple(name for name in self.md5 if name != self.test_file)
+
+    @property
     def url(self) -> str:
         return f"https://www.cs.toronto.edu/~kriz/{self.archive}"
 
 
-# The checksums are those that tensorflow-datasets verifies its downloads against.
+# The archives' checksums are those that tensorflow-datasets verifies its downloads against, the
+# batches' torchvision's.
 CIFAR10 = _Layout(
     name="cifar10",
     folder="cifar-10-batches-py",
     archive="cifar-10-python.tar.gz",
     sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
-    train_files=tuple(f"data_batch_{k}" for k in range(1, 6)),
+    md5={
+        "data_batch_1": "c99cafc152244af753f735de768cd75f",
+        "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        "data_batch_4": "634d18415352ddfa80567beed471001a",
+        "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+        "test_batch": "40351d587109b95175f43aff81a1287e",
+    },
     test_file="test_batch",
     meta_file="batches.meta",
     label_key=b"labels",
@@ -58,7 +71,10 @@ CIFAR100 = _Layout(
     folder="cifar-100-python",
     archive="cifar-100-python.tar.gz",
     sha256="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
-    train_files=("train",),
+    md5={
+        "train": "16019d7e3df5f24257cddd939b257f8d",
+        "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+    },
     test_file="test",
     meta_file="meta",
     label_key=b"fine_labels",
@@ -70,11 +86,12 @@ CIFAR100 = _Layout(
 def load_cifar10(folder: str = "", *, download: bool = True) -> Dataset:
     """CIFAR-10, 50,000 training and 10,000 test images, in the archive's order.
 
-    Looks, in this order, for the unpacked folder or the archive in `folder` (or `folder` itself
-    being either), the same in $LTJAX_DATA_DIR, a folder prepared by tensorflow-datasets in these,
-    in $TFDS_DATA_DIR and in ~/tensorflow_datasets, an earlier download in the cache
-    (~/.cache/ltjax, or $XDG_CACHE_HOME/ltjax); then downloads the archive there and checks its
-    checksum.
+    Looks, in this order, in `folder` and in $LTJAX_DATA_DIR for the unpacked folder, the archive
+    (either may be the place itself) or a folder prepared by tensorflow-datasets; for an earlier
+    download in the cache (~/.cache/ltjax, or $XDG_CACHE_HOME/ltjax); for a prepared folder in
+    $TFDS_DATA_DIR and ~/tensorflow_datasets; then downloads the archive into the cache and checks
+    its checksum. Batch files with other bytes than the published ones (a damaged, thinned or
+    reordered copy) are read and named in `notes`.
 
     Raises:
       FileNotFoundError: found nowhere and not downloadable; names the ways to provide it.
@@ -93,19 +110,20 @@ def load_cifar100(folder: str = "", *, download: bool = True) -> Dataset:
 def _load(layout: _Layout, folder: str, download: bool) -> Dataset:
     places = {"data.dir": folder, "LTJAX_DATA_DIR": os.environ.get("LTJAX_DATA_DIR", "")}
     for field, where in places.items():
-        if where and not Path(where).expanduser().exists():
+        if not where:
+            continue
+        place = Path(where).expanduser()
+        if not place.exists():
             raise FileNotFoundError(f"{field} is {where!r}, which does not exist; {_ways(layout)}")
-    given = [Path(where).expanduser() for where in places.values() if where]
-    for place in (*given, _cache()):
-        for candidate in (place, place / layout.folder):
-            if (candidate / layout.test_file).is_file() and (
-                candidate / layout.meta_file
-            ).is_file():
-                return _from_folder(layout, candidate)
-        for candidate in (place, place / layout.archive):
-            if candidate.is_file() and candidate.name == layout.archive:
-                return _from_archive(layout, candidate)
-    prepared = find_prepared(layout.name, given)
+        found = _found_in(layout, place)
+        if found is None and (prepared := find_prepared(layout.name, [place], elsewhere=False)):
+            found = load_prepared(layout.name, prepared)
+        if found is not None:
+            return found
+    found = _found_in(layout, _cache())
+    if found is not None:
+        return found
+    prepared = find_prepared(layout.name, [])
     if prepared is not None:
         return load_prepared(layout.name, prepared)
     if not download:
@@ -119,6 +137,16 @@ def _load(layout: _Layout, folder: str, download: bool) -> Dataset:
             f"{layout.name} found nowhere and not downloadable ({error}); {_ways(layout)}"
         ) from None
     return _from_archive(layout, archive)
+
+
+def _found_in(layout: _Layout, place: Path) -> Dataset | None:
+    for candidate in (place, place / layout.folder):
+        if all((candidate / name).is_file() for name in (layout.test_file, layout.meta_file)):
+            return _from_folder(layout, candidate)
+    for candidate in (place, place / layout.archive):
+        if candidate.is_file() and candidate.name == layout.archive:
+            return _from_archive(layout, candidate)
+    return None
 
 
 def _ways(layout: _Layout) -> str:
@@ -159,8 +187,15 @@ def _from_archive(layout: _Layout, archive: Path) -> Dataset:
 
 
 def _assemble(layout: _Layout, read: Callable[[str], bytes], source: str) -> Dataset:
-    train = [_batch(layout, read, name, source) for name in layout.train_files]
-    test = _batch(layout, read, layout.test_file, source)
+    digests: dict[str, str] = {}
+
+    def checked(name: str) -> bytes:
+        content = read(name)
+        digests[name] = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        return content
+
+    train = [_batch(layout, checked, name, source) for name in layout.train_files]
+    test = _batch(layout, checked, layout.test_file, source)
     names = _unpickle(read, layout.meta_file, source).get(layout.names_key, [])
     if len(names) != layout.num_classes:
         raise ValueError(
@@ -176,6 +211,18 @@ def _assemble(layout: _Layout, read: Callable[[str], bytes], source: str) -> Dat
             name.decode() if isinstance(name, bytes) else str(name) for name in names
         ),
         source=source,
+        notes=_not_published(layout, digests, source),
+    )
+
+
+def _not_published(layout: _Layout, digests: dict[str, str], source: str) -> tuple[str, ...]:
+    others = [name for name, digest in digests.items() if digest != layout.md5[name]]
+    if not others:
+        return ()
+    return (
+        f"not the published files, by their checksums: {', '.join(others)} in {source}. A copy with"
+        " other images or in another order gives other subsets than the authors'; a damaged one"
+        f" should be replaced ({layout.url})",
     )
 
 

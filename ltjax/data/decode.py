@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import io
 import math
+from functools import lru_cache
 
 import numpy as np
 
 SCALE = (0.08, 1.0)
 RATIO = (3 / 4, 4 / 3)
 _JPEG = b"\xff\xd8\xff"
+_NOT_READ = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
+"""Formats that Pillow knows but leaves to other programs."""
 
 
 class Unreadable(ValueError):
@@ -149,18 +152,56 @@ def _decoded(data: bytes, width: int = 0, height: int = 0) -> np.ndarray:
         except ValueError:
             pass  # odd colours or a warning of libjpeg: Pillow, which the published programs use, decides
     try:
-        return np.asarray(_opened(data).convert("RGB"))
+        return _rgb(_opened(data))
+    except Unreadable:
+        raise
     except Exception as error:  # Pillow raises many types
         raise Unreadable(_reason(error)) from None
+
+
+def _rgb(image) -> np.ndarray:
+    """uint8 [H, W, 3]. Grey of 16 bits keeps its full range: v becomes round(v / 257), 65535 is
+    255.
+    """
+    if image.mode == "F":
+        raise Unreadable("floating-point pixels, whose range is not stated; save 8 or 16 bits")
+    if image.mode != "I" and not image.mode.startswith("I;16"):
+        return np.asarray(image.convert("RGB"))
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise Unreadable(
+            f"grey values of {values.min()} to {values.max()}; expected at most 16 bits, 0..65535"
+        )
+    return np.repeat(((values + 128) // 257).astype(np.uint8)[..., None], 3, axis=-1)
 
 
 def _opened(data: bytes):
     from PIL import Image
 
     try:
-        return Image.open(io.BytesIO(data))
+        return Image.open(io.BytesIO(data), formats=formats())
     except Exception as error:
         raise Unreadable("an empty file" if not data else _reason(error)) from None
+
+
+@lru_cache(maxsize=1)
+def formats() -> tuple[str, ...]:
+    """Names of the formats that are read: Pillow's own."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in Image.ID if name not in _NOT_READ)
+
+
+@lru_cache(maxsize=1)
+def suffixes() -> frozenset[str]:
+    """Of image files in a folder, in lower case."""
+    from PIL import Image
+
+    read = formats()
+    return frozenset(
+        suffix for suffix, name in Image.registered_extensions().items() if name in read
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -1,5 +1,5 @@
-"""Data sets whose images stay in files and are read one by one: lists, folders of folders,
-tensorflow-datasets.
+"""Data sets whose images stay in files and are read one by one: lists and
+tensorflow-datasets; `ltjax.data.folders` has folders of folders.
 """
 
 from __future__ import annotations
@@ -8,15 +8,13 @@ import dataclasses
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from ltjax.data import decode
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
 
 
 class Reader(Protocol):
@@ -137,7 +135,7 @@ class StreamedDataset:
         """
         digest = hashlib.sha256(self.train.labels.tobytes())
         for index in range(len(self.train.labels)):
-            digest.update(os.path.basename(self.train.name(index)).encode() + b"\n")
+            digest.update(os.fsencode(os.path.basename(self.train.name(index))) + b"\n")
         return digest.hexdigest()
 
 
@@ -175,7 +173,7 @@ def load_image_list(
       ValueError: a line that can't be read, a label without training images, or a path listed
         twice. One line each, with its place.
     """
-    root = _root(folder, "image_list")
+    root = root_folder(folder, "image_list")
     train_paths, train_labels = _read_list(_list_file(root, train_list, "train_list"))
     test_paths, test_labels = _read_list(_list_file(root, test_list, "test_list"))
     _check_paths(root, train_paths, test_paths)
@@ -189,60 +187,8 @@ def load_image_list(
         )
     names = [str(label) for label in range(num_classes)]
     readers = Files(str(root), train_paths), Files(str(root), test_paths)
-    return _numbered("image_list", readers, (train_labels, test_labels), names, str(root), options)
-
-
-def load_folder(
-    folder: str, *, test_fraction: float = 0.1, split_seed: int = 0, **options: int
-) -> StreamedDataset:
-    """One sub-folder a class: FOLDER/CLASS/*.jpg, split by a seed; or FOLDER/train/CLASS/ and
-    FOLDER/val/ (or test/) /CLASS/.
-
-    Args:
-      folder: root.
-      test_fraction: of each class's images, rounded, at least one; not used where the folders are
-        split already.
-      split_seed: of that choice.
-      **options: image_size and shorter_side of `StreamedDataset`.
-
-    Raises:
-      FileNotFoundError: no folder, or no images in it. ValueError: a class that is left without
-        training images. One line each.
-    """
-    root = _root(folder, "folder")
-    halves = next(
-        ((root / "train", root / test) for test in ("val", "test") if (root / test).is_dir()), None
-    )
-    if halves is not None and halves[0].is_dir():
-        names = sorted({path.name for half in halves for path in half.iterdir() if path.is_dir()})
-        (train_paths, train_labels), (test_paths, test_labels) = (
-            _class_folders(root, half, names) for half in halves
-        )
-    else:
-        names = sorted(path.name for path in root.iterdir() if path.is_dir())
-        paths, labels = _class_folders(root, root, names)
-        held_out = _held_out(labels, len(names), test_fraction, split_seed)
-        train_paths, test_paths = (
-            [path for path, out in zip(paths, held_out, strict=True) if out == half]
-            for half in (False, True)
-        )
-        train_labels, test_labels = labels[~held_out], labels[held_out]
-    counts = np.bincount(train_labels, minlength=len(names))
-    if len(names) == 1:
-        raise ValueError(
-            f"{root} holds one class folder, {names[0]}; expected at least two, {root}/CLASS/*.jpg"
-        )
-    if not len(names) or not counts.all():
-        empty = names[int(np.argmin(counts))] if names else "any class"
-        raise ValueError(
-            f"{root}: no training images of {empty}; expected {root}/CLASS/*.jpg with at least two images a class"
-        )
-    if not len(test_labels):
-        raise ValueError(
-            f"{root}: no test images; expected {root}/val/CLASS/*.jpg beside train, or config.data.test_fraction above 0"
-        )
-    readers = Files(str(root), train_paths), Files(str(root), test_paths)
-    return _numbered("folder", readers, (train_labels, test_labels), names, str(root), options)
+    labels = train_labels, test_labels
+    return numbered("image_list", readers, labels, names, str(root), **options)
 
 
 def load_tfds(
@@ -269,25 +215,39 @@ def load_tfds(
         Records(str(builder.data_path), test_split),
     )
     names = list(builder.info.features["label"].names)
-    return _numbered(
-        f"tfds:{name}",
-        readers,
-        (readers[0].labels(), readers[1].labels()),
-        names,
-        str(builder.data_path),
-        options,
-    )
+    labels = readers[0].labels(), readers[1].labels()
+    return numbered(f"tfds:{name}", readers, labels, names, str(builder.data_path), **options)
 
 
-def _numbered(
+def numbered(
     name: str,
     readers: tuple[Reader, Reader],
     labels: tuple[np.ndarray, np.ndarray],
     names: Sequence[str],
     source: str,
-    options: Mapping[str, Any],
+    **options: Any,
 ) -> StreamedDataset:
-    """Training and test split, classes by descending training count."""
+    """Training and test split, classes by descending training count (equal counts keep their order).
+
+    Args:
+      name: as in a config.
+      readers: of the training and the test images.
+      labels: theirs in the source's order, int [N] each.
+      names: of the classes in the source's order.
+      source: where the images came from.
+      **options: further attributes of `StreamedDataset`.
+
+    Raises:
+      ValueError: labels outside 0..C-1, as some sets have them for a test split kept secret.
+    """
+    for split, old in zip(("train", "test"), labels, strict=True):
+        bad = int(np.sum((old < 0) | (old >= len(names))))
+        if bad:
+            raise ValueError(
+                f"{name}: {bad} of {len(old)} images of the {split} split have labels outside"
+                f" 0..{len(names) - 1}, such as {old[(old < 0) | (old >= len(names))][0]}: they are"
+                " not labelled; give a split that is (--config.data.test_split=validation)"
+            )
     order = np.argsort(-np.bincount(labels[0], minlength=len(names)), kind="stable")
     new = np.empty(len(names), np.int32)
     new[order] = np.arange(len(names), dtype=np.int32)
@@ -295,13 +255,16 @@ def _numbered(
         Images(reader, np.arange(len(old)), new[old])
         for reader, old in zip(readers, labels, strict=True)
     )
-    ids = tuple(int(label) for label in order)
-    return StreamedDataset(
-        name, train, test, tuple(names[label] for label in order), source, ids, **options
-    )
+    class_names, ids = tuple(names[label] for label in order), tuple(order.tolist())
+    return StreamedDataset(name, train, test, class_names, source, ids, **options)
 
 
-def _root(folder: str, kind: str) -> Path:
+def root_folder(folder: str, kind: str) -> Path:
+    """The folder that a config names, or $LTJAX_DATA_DIR.
+
+    Raises:
+      FileNotFoundError: none is given, or it is none.
+    """
     folder = folder or os.environ.get("LTJAX_DATA_DIR", "")
     if not folder:
         raise FileNotFoundError(
@@ -326,19 +289,35 @@ def _list_file(root: Path, name: str, field: str) -> Path:
 
 def _read_list(path: Path) -> tuple[list[str], np.ndarray]:
     paths, labels = [], []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(_text(path).splitlines(), 1):
         if not line.strip():
             continue
         name, _, label = line.strip().rpartition(" ")
-        if not name or not label.isdigit():
+        if not name or not (label.isascii() and label.isdigit()):
             raise ValueError(
-                f"{path}, line {number}: {line.strip()[:80]!r}; expected a path, a space and a label of 0 or above"
+                f"{path}, line {number}: {line.strip()[:80]!r}; expected a path, a space and a"
+                " label of 0 or above"
             )
         paths.append(name.strip())
         labels.append(int(label))
     if not paths:
         raise ValueError(f"{path} lists no images")
     return paths, np.asarray(labels, np.int64)
+
+
+def _text(path: Path) -> str:
+    """A list's content, with or without a byte-order mark."""
+    content = path.read_bytes()
+    if b"\0" in content:
+        raise ValueError(f"{path} is binary or UTF-16; expected a text file in UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}, line {line}: byte {content[error.start]:#04x} is not UTF-8; save the list as"
+            f" UTF-8, for instance: iconv -f latin1 -t utf-8 {path.name} -o NEW"
+        ) from None
 
 
 def _check_paths(root: Path, train_paths: list[str], test_paths: list[str]) -> None:
@@ -369,35 +348,3 @@ def _check_paths(root: Path, train_paths: list[str], test_paths: list[str]) -> N
             f"{len(missing)} of {len(train_paths) + len(test_paths)} listed images are not under {root}, such as {some};"
             " is config.data.dir the lists' root?"
         )
-
-
-def _class_folders(root: Path, half: Path, names: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """Paths under `root` of the images below each of `half`'s class folders, sorted, and their
-    labels.
-    """
-    paths: list[str] = []
-    labels: list[int] = []
-    for label, name in enumerate(names):
-        found = sorted(
-            path
-            for path in (half / name).rglob("*")
-            if path.suffix.lower() in SUFFIXES and path.is_file()
-        )
-        paths += [str(path.relative_to(root)) for path in found]
-        labels += [label] * len(found)
-    if not paths:
-        raise FileNotFoundError(
-            f"{half} holds no images; expected {half}/CLASS/*.jpg (or {', '.join(SUFFIXES[1:])})"
-        )
-    return paths, np.asarray(labels, np.int64)
-
-
-def _held_out(labels: np.ndarray, num_classes: int, fraction: float, seed: int) -> np.ndarray:
-    """Which are, [N]: a seeded share of each class, at least one image of every class that has two."""
-    generator = np.random.default_rng(seed)
-    out = np.zeros(len(labels), bool)
-    for label in range(num_classes):
-        members = generator.permutation(np.flatnonzero(labels == label))
-        share = max(round(fraction * len(members)), 1) if fraction > 0 and len(members) > 1 else 0
-        out[members[:share]] = True
-    return out

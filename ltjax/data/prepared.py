@@ -17,12 +17,15 @@ import numpy as np
 from ltjax.data.dataset import Dataset
 
 
-def find_prepared(name: str, places: Sequence[Path], version: str = "") -> Path | None:
+def find_prepared(
+    name: str, places: Sequence[Path], version: str = "", *, elsewhere: bool = True
+) -> Path | None:
     """The newest version folder of a prepared data set (it holds dataset_info.json), or that
-    version's, or None.
+    version's, or None. `elsewhere`: look in tensorflow-datasets' own places too.
     """
-    others = [Path(os.environ["TFDS_DATA_DIR"])] if os.environ.get("TFDS_DATA_DIR") else []
-    for place in (*places, *others, Path("~/tensorflow_datasets").expanduser()):
+    own = [os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets", "~/tensorflow_datasets"]
+    others = [Path(place).expanduser() for place in own] if elsewhere else []
+    for place in (*places, *others):
         versions = sorted(
             (place / name).glob(f"{version or '*'}/dataset_info.json"),
             key=lambda path: _version(path.parent.name),
