@@ -13,6 +13,8 @@ from typing import NoReturn
 from absl import app, flags
 from ml_collections import config_flags
 
+import ltjax
+
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Recipe: a Python file with get_config(); --config.FIELD=VALUE overrides."
 )
@@ -22,7 +24,7 @@ _WORKDIR = flags.DEFINE_string(
     "Folder of the run, or of seeds trained together; runs/NAME-DATA-seedN by default. Several for a report: A,B,C.",
 )
 _MODE = flags.DEFINE_enum(
-    "mode", "train", ["train", "evaluate", "hessian", "report"], "What to do."
+    "mode", "train", ["train", "evaluate", "predict", "hessian", "report"], "What to do."
 )
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed",
@@ -37,8 +39,23 @@ _PROCESS_ID = flags.DEFINE_integer(
     "process_id", -1, "With --coordinator: which one this is, from 0."
 )
 _OUTPUT = flags.DEFINE_string(
-    "output", "", "Report's folder; the work directory (one run) or ./report (several) by default."
+    "output",
+    "",
+    "Report's folder (the work directory, or ./report of several, by default); predictions' CSV"
+    " (WORKDIR/predictions.csv).",
 )
+_INPUT = flags.DEFINE_string(
+    "input", "", "(predict) A folder of images, an image, a list (a path a line) or an .npz."
+)
+_CHECKPOINT = flags.DEFINE_enum("checkpoint", "last", ["last", "best"], "(predict) Which epoch.")
+_PRIOR = flags.DEFINE_string(
+    "prior",
+    "",
+    "(predict) How frequent the classes are where the images come from: train, uniform, or counts"
+    " 120,30,7; as the run assumes by default.",
+)
+_FLIP = flags.DEFINE_bool("flip", False, "(predict) Average with the mirrored image.")
+_FIVE_CROP = flags.DEFINE_bool("five_crop", False, "(predict) Average over middle and corners.")
 
 
 def run() -> None:
@@ -48,6 +65,11 @@ def run() -> None:
         "workdir",
         "mode",
         "output",
+        "input",
+        "checkpoint",
+        "prior",
+        "flip",
+        "five_crop",
         "distributed",
         "coordinator",
         "num_processes",
@@ -86,9 +108,14 @@ def _main(argv: Sequence[str]) -> None:
     try:
         if _DISTRIBUTED.value or _COORDINATOR.value:
             devices.join_processes(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-        {"train": _train, "evaluate": _evaluate, "hessian": _hessian, "report": _report}[
-            _MODE.value
-        ]()
+        modes = {
+            "train": _train,
+            "evaluate": _evaluate,
+            "predict": _predict,
+            "hessian": _hessian,
+            "report": _report,
+        }
+        modes[_MODE.value]()
     except KeyboardInterrupt:
         _fail(
             "interrupted; the same command continues from the last checkpoint, if there is one",
@@ -131,6 +158,37 @@ def _evaluate() -> None:
     metrics = evaluate(config, _workdir(config))
     if devices.is_lead():
         report.print_evaluation(config, metrics)
+
+
+def _predict() -> None:
+    from ltjax import predict
+
+    workdir = _finished_run()
+    if not _INPUT.value:
+        raise ValueError("--input is missing: a folder of images, an image, a list or an .npz")
+    trained = ltjax.load(workdir, checkpoint=_CHECKPOINT.value)
+    source = predict.open_source(
+        Path(_INPUT.value).expanduser(), trained.image_shape[2], predict.roots_of(trained)
+    )
+    output = Path(_OUTPUT.value or workdir / "predictions.csv")
+    summary = predict.predict_to_csv(
+        trained,
+        source,
+        output,
+        prior=predict.parse_prior(_PRIOR.value),
+        flip=_FLIP.value,
+        five_crop=_FIVE_CROP.value,
+    )
+    predict.tell(summary, source, output)
+
+
+def _finished_run() -> Path:
+    """--workdir of a run that is used as it is."""
+    if _CONFIG.value is not None:
+        raise ValueError(f"--mode={_MODE.value} has its config from the run; leave --config out")
+    if not _WORKDIR.value:
+        raise ValueError(f"--mode={_MODE.value} needs --workdir=RUN, a run's work directory")
+    return Path(_WORKDIR.value).expanduser()
 
 
 def _hessian() -> None:

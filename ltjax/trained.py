@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -139,13 +139,17 @@ class Trained:
 
         Source: Saerens et al., Neural Computation 14(1), 2002, eq. 4 (prior).
         """
-        adjustment = self._log_prior(prior)
+        function = partial(self.predict_views, prior=prior, flip=flip)
+        return self._each(images, function, five_crop, self.num_classes)
 
-        def probabilities(views: np.ndarray) -> np.ndarray:
-            logits = self._outputs(self._mirrored(views) if flip else views)[0]
-            return _softmax(logits.astype(np.float64) + adjustment).mean(axis=1)
-
-        return self._each(images, probabilities, five_crop, self.num_classes)
+    def predict_views(
+        self, views: np.ndarray, *, prior: str | ArrayLike | None = None, flip: bool = False
+    ) -> np.ndarray:
+        """Probabilities, float32 [B, C], averaged over the views, uint8 [B, V, H, W, C] as `views`
+        makes them. Options as `predict_proba`.
+        """
+        logits = self._outputs(self._mirrored(views) if flip else views)[0].astype(np.float64)
+        return _softmax(logits + self._log_prior(prior)).mean(axis=1).astype(np.float32)
 
     def predict(self, images: ArrayLike | Sequence[ArrayLike], **options: Any) -> np.ndarray:
         """Id of the most probable class, int64 [N]; `class_names` has its name. Options as
@@ -227,6 +231,11 @@ class Trained:
           five_crop: the four corners too.
           as_is: an image of the network's own size is taken as it is.
         """
+        if five_crop and self._scaled_to == self.image_shape[:2]:
+            raise ValueError(
+                "five_crop needs a run whose evaluation crops: of photographs, with"
+                " config.data.shorter_side above config.data.image_size"
+            )
         image = self._channels(np.asarray(image))
         size = self.image_shape[:2]
         if as_is and image.shape[:2] == size and not five_crop:
@@ -270,11 +279,6 @@ class Trained:
         width: int,
     ) -> np.ndarray:
         """The function of views [B, V, H, W, C], batch by batch: float32 [N, width]."""
-        if five_crop and self._scaled_to == self.image_shape[:2]:
-            raise ValueError(
-                "five_crop needs a run whose evaluation crops: of photographs, with"
-                " config.data.shorter_side above config.data.image_size"
-            )
         _check_many(images, self.image_shape)
         per_batch = self.batch_size(5 if five_crop else 1)
         made = [np.zeros((0, width), np.float32)]

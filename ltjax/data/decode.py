@@ -127,6 +127,15 @@ def crops(
     return np.stack([scaled[top : top + size[0], left : left + size[1]] for top, left in places])
 
 
+def decoded(data: bytes) -> np.ndarray:
+    """A whole image: uint8 [H, W, 3].
+
+    Raises:
+      Unreadable: with the reason.
+    """
+    return _decoded(data)
+
+
 def image_size(data: bytes) -> tuple[int, int]:
     """Width and height from the header."""
     import simplejpeg
