@@ -20,7 +20,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ltjax.data import decode, is_streamed
-from ltjax.data.files import SUFFIXES
 from ltjax.trained import Trained
 
 TOP = 5
@@ -137,10 +136,10 @@ def open_source(path: Path, channels: int = 3, roots: Sequence[Path] = ()) -> So
     """
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
-        images = [file for file in files if file.suffix.lower() in SUFFIXES]
+        images = [file for file in files if file.suffix.lower() in decode.suffixes()]
         if not images:
             raise FileNotFoundError(
-                f"{path} holds no images; expected files ending in {', '.join(sorted(SUFFIXES))}"
+                f"{path} holds no images; expected files such as .jpg, .png or .tif"
             )
         others = len(files) - len(images)
         notes = (f"{others} other files in {path} were passed over",) if others else ()
@@ -153,7 +152,7 @@ def open_source(path: Path, channels: int = 3, roots: Sequence[Path] = ()) -> So
         )
     if path.suffix.lower() == ".npz":
         return _arrays(path)
-    if path.suffix.lower() in SUFFIXES:
+    if path.suffix.lower() in decode.suffixes():
         return Source([str(path)], partial(_read_file, channels, [path]))
     names = _listed(path)
     files = [_placed(name, (path.parent, *roots)) for name in names]
@@ -258,7 +257,7 @@ def _listed(path: Path) -> list[str]:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(
-            f"{path} is neither an image ({', '.join(sorted(SUFFIXES))}), an .npz nor a list in UTF-8"
+            f"{path} is neither an image (.jpg, .png, .tif, ...), an .npz nor a list in UTF-8"
         ) from None
     lines = text.splitlines()
     if path.suffix.lower() == ".csv":

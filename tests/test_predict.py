@@ -114,7 +114,7 @@ def test_photographs_become_grey_for_a_network_of_one_channel(tmp_path):
     ("name", "content", "message"),
     [
         ("nothing", None, "no such file or folder"),
-        ("empty", "folder", "holds no images; expected files ending in"),
+        ("empty", "folder", "holds no images; expected files such as"),
         ("a.npz", b"no zip", "not a readable .npz"),
         ("a.csv", b"file,label\nx.jpg,1\n", "expected a column named path"),
         ("a.txt", b"\n\n", "lists no images"),
