@@ -1,0 +1,1 @@
+"""What the network is asked: one file a method."""
