@@ -59,6 +59,66 @@ def test_twenty_steps_of_sam_with_momentum_and_weight_decay(adaptive, nesterov):
         np.testing.assert_allclose(ours[name], value.detach().numpy(), rtol=1e-11)
 
 
+@pytest.mark.parametrize("focus", ["focal", "tail"])
+def test_several_steps_of_focal_sam_and_imbsam(focus):
+    """Three classes; the plain part is the rest of the loss, and the head classes'."""
+    counts, labels = np.array([60, 30, 10]), np.arange(32) % 3
+    c = {
+        "focal": optim.focal_weights(counts, 3.0, 0.5),
+        "tail": optim.tail_weights(counts, 20, 2.0),
+    }[focus]
+    plain = 1 - np.asarray(c) if focus == "focal" else np.array([1.0, 1.0, 0.0])
+    expected = 0.5 * (1 - counts / 100) ** 3 if focus == "focal" else np.array([0.0, 0.0, 2.0])
+    np.testing.assert_allclose(c, expected, rtol=1e-15)
+
+    def part(p, weights):
+        scores = jnp.tanh(jnp.asarray(X) @ p["w1"] + p["b1"]) @ p["w2"]
+        values = optax.softmax_cross_entropy_with_integer_labels(scores, labels)
+        return jnp.mean(jnp.asarray(weights)[labels] * values)
+
+    theirs = {name: torch.tensor(value, requires_grad=True) for name, value in START.items()}
+    sgd = torch.optim.SGD(theirs.values(), lr=0.1, momentum=0.9, weight_decay=2e-2)
+
+    def their_gradient(weights):
+        scores = torch.tanh(torch.tensor(X) @ theirs["w1"] + theirs["b1"]) @ theirs["w2"]
+        values = torch.nn.functional.cross_entropy(scores, torch.tensor(labels), reduction="none")
+        loss = (torch.tensor(weights)[torch.tensor(labels)] * values).sum() / len(labels)
+        return torch.autograd.grad(loss, list(theirs.values()))
+
+    ours = {name: jnp.asarray(value) for name, value in START.items()}
+    optimizer = optim.sam(optim.sgd(0.1, momentum=0.9, weight_decay=2e-2), rho=0.3)
+    state = optimizer.init(ours)
+
+    @jax.jit
+    def step(params, state):
+        perturbed = jax.grad(part)
+        updates, state = optimizer.update(
+            perturbed(params, c),
+            state,
+            params,
+            grad_fn=lambda p: perturbed(p, c),
+            plain_grads=jax.grad(part)(params, plain),
+        )
+        return optax.apply_updates(params, updates), state
+
+    for _ in range(10):
+        rest, sharp = their_gradient(plain), their_gradient(expected)
+        norm = torch.sqrt(sum((g**2).sum() for g in sharp))
+        with torch.no_grad():
+            before = [p.clone() for p in theirs.values()]
+            for p, g in zip(theirs.values(), sharp, strict=True):
+                p.add_(0.3 * g / (norm + 1e-12))
+        second = their_gradient(expected)
+        with torch.no_grad():
+            for p, old, a, b in zip(theirs.values(), before, rest, second, strict=True):
+                p.copy_(old)
+                p.grad = a + b
+        sgd.step()
+        ours, state = step(ours, state)
+    for name, value in theirs.items():
+        np.testing.assert_allclose(ours[name], value.detach().numpy(), rtol=1e-11)
+
+
 def test_sgd_follows_torch_through_learning_rate_drops():
     theirs = {name: torch.tensor(value, requires_grad=True) for name, value in START.items()}
     sgd = torch.optim.SGD(theirs.values(), lr=0.1, momentum=0.9, weight_decay=2e-2)

@@ -72,6 +72,37 @@ def test_a_scheduled_radius_follows_the_update_count():
     )
 
 
+def test_plain_gradients_neither_perturb_nor_are_perturbed():
+    sam = optim.sam(optax.sgd(1.0), 0.4)
+    grads = jax.grad(loss)(PARAMS)
+    plain = jax.tree.map(lambda g: 3.0 * g + 1.0, grads)
+    options = {"grad_fn": jax.grad(loss)}
+    alone, _ = sam.update(grads, sam.init(PARAMS), PARAMS, **options)
+    both, _ = sam.update(grads, sam.init(PARAMS), PARAMS, plain_grads=plain, **options)
+    expected = jax.tree.map(jnp.subtract, alone, plain)
+    jax.tree.map(lambda u, e: np.testing.assert_allclose(u, e, rtol=1e-6), both, expected)
+
+
+def test_focal_weights_are_the_formula_between_sgd_and_sam():
+    counts = [60, 30, 10]
+    np.testing.assert_allclose(
+        optim.focal_weights(counts, 2.0, 0.5), [0.5 * 0.16, 0.5 * 0.49, 0.5 * 0.81], rtol=1e-6
+    )
+    np.testing.assert_array_equal(optim.focal_weights(counts, 0.0, 1.0), np.ones(3))
+    np.testing.assert_array_equal(optim.focal_weights(counts, 2.0, 0.0), np.zeros(3))
+    with pytest.raises(ValueError, match=r"gamma is -1, lam 0\.5; expected values >= 0"):
+        optim.focal_weights(counts, -1, 0.5)
+    with pytest.raises(ValueError, match="expected at least 1 image a class"):
+        optim.focal_weights([3, 0], 1.0, 0.5)
+
+
+def test_tail_weights_begin_below_the_threshold():
+    np.testing.assert_array_equal(optim.tail_weights([40, 20, 19], 20), [0, 0, 1])
+    np.testing.assert_array_equal(optim.tail_weights([40, 20, 19], 20, 2.0), [0, 0, 2])
+    with pytest.raises(ValueError, match="scale is 0; expected a value above 0"):
+        optim.tail_weights([40, 20], 20, 0)
+
+
 def test_sam_works_inside_chain_and_reaches_a_minimum():
     optimizer = optax.chain(optim.sam(optim.sgd(0.02, momentum=0.9), 0.01))
     params, state = PARAMS, optimizer.init(PARAMS)

@@ -57,8 +57,14 @@ def sam(
     Example:
         optimizer = ltjax.optim.sam(optax.sgd(0.1, momentum=0.9), rho=0.05)
         state = optimizer.init(params)
-        updates, state = optimizer.update(jax.grad(loss)(params), state, params,
-        grad_fn=jax.grad(loss)) params = optax.apply_updates(params, updates)
+        grads = jax.grad(loss)(params)
+        updates, state = optimizer.update(grads, state, params, grad_fn=jax.grad(loss))
+        params = optax.apply_updates(params, updates)
+
+    A loss of which only a part is perturbed (Focal-SAM, ImbSAM; `focal_weights`, `tail_weights`)
+    gives that part's gradient as `grads` and `grad_fn`, and the other part's, at params, as
+    `plain_grads`: the perturbation comes from `grads` alone, and the base sees grad_fn(w + e) +
+    plain_grads.
 
     Weight decay belongs into the base (`ltjax.optim.sgd`), so that it sees w and not w + e, and e
     does not contain it. A network with BatchNorm decides in `grad_fn` what its second pass does to
@@ -71,9 +77,9 @@ def sam(
       adaptive: ASAM.
 
     Returns:
-      A transformation; `update(grads, state, params, grad_fn=...)` takes the gradient at params and
-      a function grad_fn(params) -> grads, called once at the perturbed point. Further keyword
-      arguments reach the base.
+      A transformation; `update(grads, state, params, grad_fn=..., plain_grads=None)` takes the
+      gradient at params and a function grad_fn(params) -> grads, called once at the perturbed
+      point. Further keyword arguments reach the base.
 
     Raises:
       ValueError: a negative rho, or update without params or grad_fn.
@@ -85,15 +91,25 @@ def sam(
     def init(params):
         return SamState(jnp.zeros([], jnp.int32), base.init(params))
 
-    def update(grads, state, params=None, *, grad_fn: Callable[[Any], Any] | None = None, **extra):
+    def update(
+        grads,
+        state,
+        params=None,
+        *,
+        grad_fn: Callable[[Any], Any] | None = None,
+        plain_grads: Any = None,
+        **extra,
+    ):
         if params is None or grad_fn is None:
             raise ValueError(
-                "sam needs update(grads, state, params, grad_fn=...): it takes a second gradient at params + e"
+                "sam needs update(grads, state, params, grad_fn=...): it takes a second gradient at"
+                " params + e"
             )
         radius = rho(state.step) if callable(rho) else rho
-        updates, base_state = base.update(
-            grad_fn(ascend(params, grads, radius, adaptive)), state.base, params, **extra
-        )
+        second = grad_fn(ascend(params, grads, radius, adaptive))
+        if plain_grads is not None:
+            second = jax.tree.map(jnp.add, second, plain_grads)
+        updates, base_state = base.update(second, state.base, params, **extra)
         return updates, SamState(optax.safe_increment(state.step), base_state)
 
     return optax.GradientTransformationExtraArgs(init, update)

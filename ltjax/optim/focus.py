@@ -1,0 +1,65 @@
+"""Which part of the loss SAM perturbs: a vector c over classes.
+
+With per-example losses l_i of classes y_i, SAM's family splits the batch's mean loss into a plain
+part and a part whose gradient gives the perturbation and is taken again after it. c = 1 everywhere
+is SAM, c = 0 everywhere its base optimiser.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+
+def focal_weights(class_counts: ArrayLike, gamma: float, lam: float) -> jax.Array:
+    """Focal-SAM: c = lam * (1 - n_c / N)^gamma of a class's loss is perturbed, 1 - c is not.
+
+    Args:
+      class_counts: training images of each class, [C], all > 0.
+      gamma: >= 0; 0 with lam 1 is SAM.
+      lam: >= 0; 0 is the base optimiser. Above 1 (published for iNaturalist) rare classes have a
+        negative plain part.
+
+    Returns:
+      Floating point [C].
+
+    Raises:
+      ValueError: a count below 1, or a negative gamma or lam.
+
+    Source: Li et al., ICML 2025, arXiv:2505.01660, eq. 6 to 8.
+    """
+    if gamma < 0 or lam < 0:
+        raise ValueError(f"gamma is {gamma}, lam {lam}; expected values >= 0")
+    counts = _counts(class_counts)
+    return jnp.asarray(lam * (1.0 - counts / counts.sum()) ** gamma, jnp.result_type(float))
+
+
+def tail_weights(class_counts: ArrayLike, threshold: float, scale: float = 1.0) -> jax.Array:
+    """ImbSAM: classes of fewer than `threshold` images are perturbed, at `scale` times their loss;
+    the others are not.
+
+    Args:
+      class_counts: training images of each class, [C], all > 0.
+      threshold: published: 20. Where no class has fewer, all of the loss is plain.
+      scale: > 0. The paper has 1, the authors' program 2 (which re-weights as well).
+
+    Returns:
+      Floating point [C], `scale` or 0; the plain part is of the classes with 0.
+
+    Raises:
+      ValueError: a count below 1, or a scale not above 0.
+
+    Source: Zhou et al., ICCV 2023, arXiv:2308.07815, eq. 6 to 8.
+    """
+    if not scale > 0:
+        raise ValueError(f"scale is {scale}; expected a value above 0")
+    return jnp.where(_counts(class_counts) < threshold, scale, 0.0).astype(jnp.result_type(float))
+
+
+def _counts(class_counts: ArrayLike) -> np.ndarray:
+    counts = np.asarray(class_counts, np.float64)
+    if counts.ndim != 1 or not counts.size or counts.min() < 1:
+        raise ValueError(f"class_counts is {counts}; expected at least 1 image a class, [C]")
+    return counts
