@@ -2,9 +2,8 @@
 class-balanced batches with the rest frozen.
 
 Source: Kang et al., ICLR 2020, arXiv:1910.09217, section 4. Figures: Zhang et al., AAAI 2021, "Bag
-  of tricks for long-tailed visual
-  recognition" (the gallery of BagofTricks-LT); CIFAR f = 0.01. Length and rate of the second stage
-    are ours.
+  of tricks for long-tailed visual recognition" (the gallery of BagofTricks-LT); CIFAR f = 0.01.
+  Length and rate of the second stage are ours.
 Published accuracy, %: CIFAR-10-LT 74.99, CIFAR-100-LT 40.26. Ours: docs/results/README.md (last
   epoch, with seeds).
 Run: python launch.py --config=configs/crt.py

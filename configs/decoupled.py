@@ -2,9 +2,8 @@
 modified (inverse-frequency) cross-entropy.
 
 Source: as configs/efficientnet.py; decoupling is Kang et al., ICLR 2020, arXiv:1910.09217. In the
-  second stage the backbone and its
-  BatchNorm statistics stay as they are; the classifier goes on from the first stage
-    (parameters.reset = "linear" starts it anew: cRT).
+  second stage the backbone and its BatchNorm statistics stay as they are; the classifier goes on
+  from the first stage (parameters.reset = "linear" starts it anew: cRT).
 Published, %: CIFAR-10-LT 93.78 (weighted F1 93.77). Ours: docs/results/README.md (last epoch).
 Run: python launch.py --config=configs/decoupled.py --config.init_from=WEIGHTS (see
   configs/efficientnet.py)

@@ -2,9 +2,8 @@
 epoch 160.
 
 Source: the four training modes of CIFAR-10 with one majority class (class 3 keeps 5,000 images,
-  each other class 150), ResNet-18 with
-  the stem for 32x32 images; LDAM and DRW are Cao et al., NeurIPS 2019. Optimiser and schedule are
-    the LDAM-DRW recipe's.
+  each other class 150), ResNet-18 with the stem for 32x32 images; LDAM and DRW are Cao et al.,
+  NeurIPS 2019. Optimiser and schedule are the LDAM-DRW recipe's.
 Published: no figure. Ours: docs/results/README.md (last epoch).
 Run: python launch.py --config=configs/expert.py
 """

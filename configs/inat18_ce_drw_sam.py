@@ -1,8 +1,7 @@
 """Cross-entropy with deferred re-weighting and SAM on iNaturalist 2018, ResNet-50, 90 epochs.
 
 Source: Rangwani et al., NeurIPS 2022, "Escaping saddle points for effective generalization on
-  class-imbalanced data", the authors'
-  program.
+  class-imbalanced data", the authors' program.
 Published, %: 65.3. Ours: not run (no copy of the photographs at hand); every part of it is run on
   small photographs in CI.
 Time: docs/photographs.md counts steps and hours.

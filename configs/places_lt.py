@@ -2,8 +2,8 @@
 classifier trained anew on balanced classes.
 
 Source: Kang et al., ICLR 2020, arXiv:1910.09217: decoupled training (cRT, 10 epochs for the
-  classifier) from ImageNet weights.
-  Epochs of the first stage, batch size, learning rates and weight decay are ours.
+  classifier) from ImageNet weights. Epochs of the first stage, batch size, learning rates and
+  weight decay are ours.
 Published: no figure that was checked against the paper.
 Ours: not run (no copy of the photographs at hand); every part of it is run on small photographs in
   CI.

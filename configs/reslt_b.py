@@ -2,8 +2,8 @@
 0.95 on CIFAR-10-LT, f = 0.01.
 
 Source: system B, after Cui et al., TPAMI 2022, arXiv:2101.10633: last stage of 48 channels,
-  branches over the reported groups (classes
-  3.. and 6..), pixels scaled to [0, 1] and no further. Its alpha is config.loss.reslt.beta.
+  branches over the reported groups (classes 3.. and 6..), pixels scaled to [0, 1] and no further.
+  Its alpha is config.loss.reslt.beta.
 Published, %: CIFAR-10-LT 75.3 (many 74.4, medium 65.9, few 83.1). Ours: docs/results/README.md
   (last epoch, with seeds).
 Run: python launch.py --config=configs/reslt_b.py

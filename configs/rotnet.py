@@ -2,9 +2,8 @@
 a class-balanced sampler.
 
 Source: the four training modes of CIFAR-10 with one majority class (see configs/expert.py); the
-  pretext task is Gidaris et al., ICLR 2018,
-  arXiv:1803.07728. The source leaves lengths and rates open: here half of the 200 epochs each, the
-    second at a tenth of the rate.
+  pretext task is Gidaris et al., ICLR 2018, arXiv:1803.07728. The source leaves lengths and rates
+  open: here half of the 200 epochs each, the second at a tenth of the rate.
 Published: no figure. Ours: docs/results/README.md (last epoch).
 Run: python launch.py --config=configs/rotnet.py
 """

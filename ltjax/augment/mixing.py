@@ -51,8 +51,7 @@ def cutmix(key: jax.Array, images: jax.Array, alpha: float = 1.0) -> Mixed:
     Args, Returns and Raises as `mixup`; images of any dtype.
 
     Source: Yun et al., ICCV 2019, arXiv:1905.04899, eq. 1 and 2: sides W and H times sqrt(1 - lam),
-    cut off at the border, and lam
-      computed anew from what is left.
+    cut off at the border, and lam computed anew from what is left.
     """
     partner, lam = _draw(key, images, alpha)
     _, height, width, _ = images.shape

@@ -105,9 +105,8 @@ def auto_augment(name: str, height: int, width: int, fill: int = 128) -> Policy:
       ValueError: an unknown name.
 
     Source: Cubuk et al., CVPR 2019, arXiv:1805.09501; magnitudes and tables as torchvision's, which
-    Pillow's operations turn
-      nearest-neighbour here (as there) and shear about the upper left corner (as in the paper's
-      program).
+    Pillow's operations turn nearest-neighbour here (as there) and shear about the upper left corner
+    (as in the paper's program).
     """
     if name not in AUTOAUGMENT:
         raise unknown("unknown AutoAugment policy", name, AUTOAUGMENT)

@@ -276,8 +276,7 @@ def reslt(
       ValueError: shapes that do not fit, labels outside 0..C-1, or a beta outside [0, 1].
 
     Source: Cui et al., TPAMI 2022, arXiv:2101.10633, eq. 3 to 5; the authors' program adds 1e-7
-    inside the branches' logarithm,
-      this does not.
+    inside the branches' logarithm, this does not.
     """
     branch_logits, labels = jnp.asarray(branch_logits), jnp.asarray(labels)
     if (

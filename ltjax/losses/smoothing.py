@@ -38,7 +38,7 @@ def label_aware_smoothing(
         tail outside [0, 1].
 
     Source: Zhong et al. (MiSLAS), CVPR 2021, arXiv:2104.00466, eq. 3 and the concave form of eq. 6.
-      The authors' program smooths over all C classes, as this does; their paper over the others.
+    The authors' program smooths over all C classes, as this does; their paper over the others.
     """
     for name, value in (("head", head), ("tail", tail)):
         if not 0.0 <= value <= 1.0:

@@ -34,7 +34,7 @@ def balanced_contrastive(
       ValueError: shapes that do not fit, labels outside 0..C-1, or a temperature not above 0.
 
     Source: Zhu et al., CVPR 2022, arXiv:2207.09052, eq. 5 to 7, as the authors' program has it (1
-      is taken off b only at the anchor's own class).
+    is taken off b only at the anchor's own class).
     """
     features, labels, prototypes = map(jnp.asarray, (features, labels, prototypes))
     if (
