@@ -44,7 +44,10 @@ def fields(root: Path) -> dict[str, tuple[str, str]]:
     source = (root / "configs" / "base.py").read_text(encoding="utf-8")
     lines = source.splitlines()
     found: dict[str, tuple[str, str]] = {}
-    for node in ast.walk(ast.parse(source)):
+    body = next(
+        node for node in ast.parse(source).body if getattr(node, "name", "") == "get_config"
+    )
+    for node in ast.walk(body):
         if not isinstance(node, ast.Assign) or len(node.targets) != 1:
             continue
         target = ast.unparse(node.targets[0])
@@ -163,9 +166,15 @@ def api() -> str:
 def public_names(module) -> list[str]:
     """`__all__`, or what the module defines itself."""
     if hasattr(module, "__all__"):
-        return list(module.__all__)
+        names = module.__all__
+        return [name for name in names if _is_ours(getattr(module, name))]
     return [
         name
         for name, value in vars(module).items()
         if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
     ]
+
+
+def _is_ours(value) -> bool:
+    """A function or class of this library, not an alias of types."""
+    return callable(value) and str(getattr(value, "__module__", "")).startswith("ltjax")
