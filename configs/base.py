@@ -72,19 +72,19 @@ def get_config() -> ConfigDict:
     # folder's names in the alphabet.
     config.data.counts = ()
     config.data.majority_class = 3  # in that order (profile "single_majority")
-    config.data.majority_count = placeholder(int)
-    config.data.minority_count = placeholder(int)
+    config.data.majority_count = placeholder(int)  # images that class keeps
+    config.data.minority_count = placeholder(int)  # images each other class keeps
     # which images are kept; apart from `seed`, so that all seeds share a subset
     config.data.subset_seed = 0
     config.data.mean = placeholder(tuple)  # normalisation a channel, of pixels in [0, 1]
-    config.data.std = placeholder(tuple)
+    config.data.std = placeholder(tuple)  # of each channel, above 0
     # (image_list) files with a line an image: path under data.dir, label
     config.data.train_list = ""
-    config.data.test_list = ""
+    config.data.test_list = ""  # the same for the test images
     # of each class (folder without train/ and val/), chosen by subset_seed
     config.data.test_fraction = 0.1
     config.data.train_split = "train"  # (tfds)
-    config.data.test_split = "test"
+    config.data.test_split = "test"  # what is evaluated
     # (photographs) side of the training crop and of evaluation's centre crop
     config.data.image_size = 224
     config.data.shorter_side = 256  # (photographs) before that centre crop
@@ -143,21 +143,24 @@ def get_config() -> ConfigDict:
     config.loss = ConfigDict()  # (stage)
     # a key of ltjax.losses.LOSSES; its options stand under its name
     config.loss.name = "cross_entropy"
+    # label_smoothing in [0, 1): share spread evenly over all classes
     config.loss.cross_entropy = ConfigDict({"label_smoothing": 0.0})
-    config.loss.focal = ConfigDict({"gamma": 1.0})
+    config.loss.focal = ConfigDict({"gamma": 1.0})  # gamma of (1 - p)^gamma
+    # max_margin: of the rarest class; scale of the cosines
     config.loss.ldam = ConfigDict({"max_margin": 0.5, "scale": 30.0})
+    # gamma of (n_max / n_c)^gamma that divides the logits; tau of the prior added to them
     config.loss.vector_scaling = ConfigDict(
         {"gamma": placeholder(float), "tau": placeholder(float)}
     )
     config.loss.balanced_softmax = ConfigDict()
-    config.loss.logit_adjusted = ConfigDict({"tau": 1.0})
+    config.loss.logit_adjusted = ConfigDict({"tau": 1.0})  # tau of the prior added to the logits
     # Smoothing of the fullest and of the rarest class.
     config.loss.label_aware_smoothing = ConfigDict({"head": 0.3, "tail": 0.0})
     # Of the reslt_ networks: weight of the branches' part, first class of the medium and of the
     # tail branch.
     config.loss.reslt = ConfigDict({"beta": placeholder(float), "label_smoothing": 0.0})
-    config.loss.reslt.medium_from = placeholder(int)
-    config.loss.reslt.tail_from = placeholder(int)
+    config.loss.reslt.medium_from = placeholder(int)  # first class that the medium branch learns
+    config.loss.reslt.tail_from = placeholder(int)  # first class that the tail branch learns
 
     config.reweighting = ConfigDict()  # (stage)
     config.reweighting.name = "none"  # none, inverse_frequency, effective_number
@@ -219,12 +222,12 @@ def get_config() -> ConfigDict:
 
     config.evaluation = ConfigDict()
     config.evaluation.every = 1  # epochs; the last is always evaluated
-    config.evaluation.batch_size = 1000
+    config.evaluation.batch_size = 1000  # images of one evaluation step
 
     config.checkpoint = ConfigDict()
     # epochs; besides, once `minutes` have passed, at the end and when stopped
     config.checkpoint.every = 10
-    config.checkpoint.minutes = 5.0
+    config.checkpoint.minutes = 5.0  # at most between two checkpoints
     config.checkpoint.keep = 2  # newest kept
     # numbers of finished epochs, such as (160,), that are saved and kept besides
     config.checkpoint.at = ()
@@ -232,9 +235,9 @@ def get_config() -> ConfigDict:
     config.checkpoint.best = True
 
     config.logging = ConfigDict()
-    config.logging.tensorboard = True
+    config.logging.tensorboard = True  # events in WORKDIR/tensorboard
     config.logging.wandb = False  # needs the wandb package
-    config.logging.wandb_project = "ltjax"
+    config.logging.wandb_project = "ltjax"  # the project there
 
     config.hessian = ConfigDict()  # of --mode=hessian
     config.hessian.images = "train"  # train, test; without augmentation
