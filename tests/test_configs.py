@@ -5,9 +5,12 @@ import math
 from pathlib import Path
 
 import pytest
+from ml_collections import ConfigDict
 
+from configs import base
 from ltjax import fields
 from ltjax.experiment import schedules, settings
+from ltjax.experiment.ranges import RANGES
 from ltjax.experiment.stages import stages_of
 
 PHOTOGRAPHS = (
@@ -179,6 +182,19 @@ def test_milestones_scale_with_the_number_of_epochs():
         ("sam.batch_stats", "second", "known: both, first"),
         ("training.batch_size", 0, "config.training.batch_size is 0; expected at least 1"),
         ("sam.rho", -0.5, "config.sam.rho is -0.5; expected at least 0"),
+        ("loss.ldam.max_margin", -1.0, "config.loss.ldam.max_margin is -1.0; expected at least 0"),
+        ("loss.ldam.scale", 0.0, "config.loss.ldam.scale is 0.0; expected a value above 0"),
+        ("augment.flip", 2.0, "config.augment.flip is 2.0; expected 0 to 1"),
+        (
+            "optimizer.momentum",
+            1.5,
+            "config.optimizer.momentum is 1.5; expected 0 or more, below 1",
+        ),
+        ("data.factor", 0.0, "config.data.factor is 0.0; expected above 0, at most 1"),
+        ("sam.milestones", (5, -1, 9), "is (5, -1, 9); expected each of its values at least 0"),
+        ("data.counts", (5, "a"), "config.data.counts is (5, 'a'); expected each of its values"),
+        ("data.group_thresholds", (100, 20), "expected two ascending numbers of images"),
+        ("data.group_thresholds", (5, 20, 100), "expected two ascending numbers of images"),
         ("optimizer.weight_decay", float("nan"), "config.optimizer.weight_decay is nan"),
         (
             "learning_rate.factors",
@@ -199,6 +215,31 @@ def test_wrong_values_name_the_field_and_what_was_expected(field, value, told):
         settings.resolve(config)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_every_number_has_its_range():
+    """And no other field has one."""
+    config, numbers = base.get_config(), set()
+    texts = {"stages"}  # tuples of names
+
+    def collect(section, prefix=""):
+        for name in section:
+            if name == "by_dataset":
+                continue
+            if isinstance(section[name], ConfigDict):
+                collect(section[name], f"{prefix}{name}.")
+            elif section.get_type(name) in (int, float, tuple):
+                numbers.add(prefix + name)
+
+    collect(config)
+    assert numbers - texts == set(RANGES)
+
+
+def test_a_stage_has_the_same_ranges():
+    config = load("ce_drw")
+    config.stage.reweighted.loss = {"focal": {"gamma": -1.0}}
+    with pytest.raises(ValueError, match=r"stage 'reweighted': config.loss.focal.gamma is -1.0"):
+        settings.resolve(config)
 
 
 def test_a_mistyped_key_is_refused_with_the_nearest_right_one():

@@ -436,6 +436,34 @@ def test_init_from_starts_at_those_weights_and_evaluates_them(digits_config, tmp
     )
 
 
+def test_the_first_stage_resets_what_init_from_gave(digits_config, tmp_path):
+    from ltjax import models
+
+    model = models.create("resnet8", 10, classifier="normalized", width=4)
+    variables = model.init(jax.random.key(5), jnp.zeros((1, 8, 8, 1)))
+    np.savez(tmp_path / "w.npz", **models.to_torch("resnet8", variables))
+    digits_config.init_from = str(tmp_path / "w.npz")
+    digits_config.parameters.reset = "linear"
+    params = experiment.build(settings.resolve(digits_config)).create_state().params
+    assert_equal(params["conv1"], variables["params"]["conv1"])
+    kernel = variables["params"]["linear"]["kernel"]
+    assert jnp.all(params["linear"]["kernel"] != kernel)
+    digits_config.parameters.reset = "lniear"
+    with pytest.raises(ValueError, match=r"parameters.reset: 'lniear' matches no parameter"):
+        experiment.build(settings.resolve(digits_config)).create_state()
+
+
+def test_slices_are_of_classes_by_their_counts(digits_config):
+    digits_config.data.groups = (1, 3)
+    digits_config.data.profile = "single_majority"
+    groups = experiment.build(settings.resolve(digits_config)).groups
+    assert {name: classes.tolist() for name, classes in groups.items()} == {
+        "many": [3],
+        "medium": [0, 1],
+        "few": [2, 4, 5, 6, 7, 8, 9],
+    }
+
+
 def test_init_from_another_kind_of_network_is_refused(digits_config, tmp_path):
     from ltjax import models
 

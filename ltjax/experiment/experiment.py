@@ -100,9 +100,10 @@ class Experiment:
         """A fresh state on the devices, of the first epoch's stage; from `config.init_from` if
         given.
         """
-        recipe = self.recipes[self.stage_at(0)]
+        first = self.stage_at(0)
+        recipe, reset = self.recipes[first], self.stages[first].config.parameters.reset
         variables = (
-            load_variables(self.config, recipe.model, self.image_shape)
+            load_variables(self.config, recipe.model, self.image_shape, reset)
             if self.config.init_from
             else None
         )
@@ -201,7 +202,8 @@ def build(config: ConfigDict) -> Experiment:
 
 
 def class_groups(config: ConfigDict, class_counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Many, medium and few as class ids, by a config's `data`.
+    """Many, medium and few as class ids, by a config's `data`: slices of the classes in the order of
+    descending counts (equal counts keep theirs), or thresholds.
 
     Raises:
       ValueError: slices that do not fit the classes.
@@ -209,12 +211,14 @@ def class_groups(config: ConfigDict, class_counts: np.ndarray) -> dict[str, np.n
     if not tuple(config.groups):
         return metrics.groups_by_threshold(class_counts, *config.group_thresholds)
     try:
-        return metrics.groups_by_index(len(class_counts), tuple(config.groups))
+        slices = metrics.groups_by_index(len(class_counts), tuple(config.groups))
     except ValueError as error:
         raise ValueError(
             f"config.data.groups do not fit {config.name}: {error};"
             " --config.data.groups='()' groups by config.data.group_thresholds"
         ) from None
+    by_count = np.argsort(-np.asarray(class_counts), kind="stable")
+    return {name: np.sort(by_count[places]) for name, places in slices.items()}
 
 
 def _whole(config: ConfigDict) -> data.Dataset | data.StreamedDataset:

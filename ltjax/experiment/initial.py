@@ -25,9 +25,11 @@ from ltjax.workdir.checkpoint import Checkpoints, Restored
 from ltjax.workdir.workdir import Workdir, read_json
 
 
-def load_variables(config: ConfigDict, model: nn.Module, image_shape: tuple[int, ...]) -> dict:
+def load_variables(
+    config: ConfigDict, model: nn.Module, image_shape: tuple[int, ...], reset: str = ""
+) -> dict:
     """Variables of the model from `config.init_from`, but for the parameters that match
-    `config.init_except`.
+    `config.init_except`, or `reset` of the stage that begins with them.
 
     Raises:
       ValueError: an unreadable file, or weights of another network.
@@ -48,14 +50,15 @@ def load_variables(config: ConfigDict, model: nn.Module, image_shape: tuple[int,
             else f"config.init_from: {source}: {error}"
         ) from None
     variables = jax.tree.map(lambda value: value.astype(jnp.float32), variables)
-    if config.init_except:
+    anew = {"init_except": config.init_except, "parameters.reset": reset}
+    patterns = {where: pattern for where, pattern in anew.items() if pattern}
+    if patterns:
         init_key, _ = jax.random.split(jax.random.key(config.seed))
-        return taken_over(
-            variables,
-            initial_variables(model, image_shape, init_key),
-            config.init_except,
-            "init_except",
-        )
+        fresh = initial_variables(model, image_shape, init_key)
+        for where, pattern in patterns.items():
+            check_matches(fresh, pattern, where)
+        whole = "|".join(f"(?:{pattern})" for pattern in patterns.values())
+        return taken_over(variables, fresh, whole, " and ".join(patterns))
     check_shapes(variables, config, model, image_shape, f"config.init_from: {source}")
     return variables
 
@@ -177,13 +180,9 @@ def recorded_config(record: dict) -> ConfigDict:
 
 def taken_over(variables: Any, fresh: Any, pattern: str, where: str) -> dict:
     """`variables` but for the parameters and statistics that match the pattern, which are `fresh`."""
+    check_matches(fresh, pattern, where)
     old, new = flatten_dict(variables), flatten_dict(fresh)
     anew = {path for path in new if pattern and re.match(pattern, "/".join(path[1:]))}
-    if pattern and not anew:
-        names = sorted({path[1] for path in new})
-        raise ValueError(
-            f"{where}: {pattern!r} matches no parameter; they begin with {', '.join(names)}"
-        )
     differing = sorted(
         "/".join(path[1:])
         for path in new
@@ -195,6 +194,16 @@ def taken_over(variables: Any, fresh: Any, pattern: str, where: str) -> dict:
             " they must start anew (stage.NAME.parameters.reset or init_except, for instance linear)"
         )
     return unflatten_dict({path: new[path] if path in anew else old[path] for path in new})
+
+
+def check_matches(variables: Any, pattern: str, where: str) -> None:
+    """Raises ValueError for a regular expression that matches no parameter and no statistic."""
+    paths = flatten_dict(variables)
+    if pattern and not any(re.match(pattern, "/".join(path[1:])) for path in paths):
+        names = sorted({path[1] for path in paths})
+        raise ValueError(
+            f"{where}: {pattern!r} matches no parameter; they begin with {', '.join(names)}"
+        )
 
 
 def _check_numerics(config: ConfigDict, state_dict: Any) -> None:

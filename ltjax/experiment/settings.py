@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from ltjax.augment import AUTOAUGMENT, MIXES
 from ltjax.data import DATASETS, STREAMED, is_streamed
+from ltjax.experiment.ranges import check_ranges
 from ltjax.experiment.schedules import learning_rate_schedule, rho_schedule
 from ltjax.experiment.stages import stage_epochs, stages_of
 from ltjax.fields import get
@@ -38,47 +39,6 @@ _CHOICES: dict[str, Collection[str]] = {
     "learning_rate.schedule": ("warmup_piecewise", "cosine", "constant"),
     "sam.schedule": ("constant", "piecewise", "linear"),
     "sam.batch_stats": ("both", "first"),
-}
-
-_AT_LEAST: dict[str, float] = {
-    "training.epochs": 1,
-    "training.published_epochs": 1,
-    "training.batch_size": 1,
-    "training.steps_per_call": -1,
-    "training.accumulate": 1,
-    "training.cpu_devices": 0,
-    "training.unroll": 1,
-    "training.vmap_seeds": -1,
-    "evaluation.every": 1,
-    "evaluation.batch_size": 1,
-    "checkpoint.every": 1,
-    "checkpoint.minutes": 0,
-    "checkpoint.keep": 1,
-    "learning_rate.base": 0,
-    "learning_rate.warmup_epochs": 0,
-    "optimizer.weight_decay": 0,
-    "augment.padding": 0,
-    "augment.flip": 0,
-    "augment.cutout": 0,
-    "augment.num_ops": 1,
-    "augment.magnitude": 0,
-    "data.resolution": 0,
-    "data.image_size": 1,
-    "data.shorter_side": 1,
-    "data.workers": -1,
-    "learning_rate.warmup_start": 0,
-    "sam.rho": 0,
-    "model.width": 0,
-    "model.efficientnet.stochastic_depth": 0,
-    "model.efficientnet.dropout": 0,
-    "loss.reslt.beta": 0,
-    "hessian.max_images": 0,
-    "hessian.batch_size": 0,
-    "hessian.keep_gib": 0,
-    "hessian.num_steps": 1,
-    "hessian.num_probes": 1,
-    "hessian.trace_probes": 1,
-    "hessian.tolerance": 0,
 }
 
 
@@ -122,11 +82,6 @@ def check_one_seed(config: ConfigDict) -> None:
 def _check(config: ConfigDict, where: str = "") -> None:
     for path, known in _CHOICES.items():
         _check_choice(config, path, known, where)
-    for path, minimum in _AT_LEAST.items():
-        if not get(config, path) >= minimum:
-            raise ValueError(
-                f"{where}config.{path} is {get(config, path)}; expected at least {minimum}"
-            )
     seeds = tuple(config.seeds)
     if not all(isinstance(seed, int) for seed in seeds) or len(set(seeds)) < len(seeds):
         raise ValueError(
@@ -157,13 +112,16 @@ def _check(config: ConfigDict, where: str = "") -> None:
         raise ValueError(
             f"{where}config.augment.jitter is {config.augment.jitter}; expected brightness, contrast and saturation of at least 0, or ()"
         )
+    check_ranges(config, where)
+    thresholds = tuple(config.data.group_thresholds)
+    if len(thresholds) != 2 or thresholds[0] > thresholds[1]:
+        raise ValueError(
+            f"config.data.group_thresholds is {thresholds}; expected two ascending numbers of images,"
+            " such as (20, 100): few below the first, many above the second"
+        )
     if config.data.shorter_side < config.data.image_size:
         raise ValueError(
             f"config.data.shorter_side is {config.data.shorter_side}; expected at least config.data.image_size, {config.data.image_size}"
-        )
-    if not 0 <= config.data.test_fraction < 1:
-        raise ValueError(
-            f"config.data.test_fraction is {config.data.test_fraction}; expected 0 or more, below 1"
         )
     if config.training.batch_size % config.training.accumulate:
         raise ValueError(
@@ -177,14 +135,6 @@ def _check(config: ConfigDict, where: str = "") -> None:
             raise ValueError(
                 f"{where}config.{path} is {get(config, path)!r}; expected a regular expression ({error})"
             ) from None
-    if not config.mixing.alpha > 0:
-        raise ValueError(
-            f"{where}config.mixing.alpha is {config.mixing.alpha}; expected a value above 0"
-        )
-    if config.augment.magnitude > 30:
-        raise ValueError(
-            f"{where}config.augment.magnitude is {config.augment.magnitude}; expected 0..30"
-        )
     if (config.loss.name == "reslt") != config.model.name.startswith(
         "reslt_"
     ) and config.target == "class":
