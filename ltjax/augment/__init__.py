@@ -15,9 +15,11 @@ from ltjax.augment.basic import (
     rotate90,
     rotations,
 )
-from ltjax.augment.jitter import color_jitter, random_color_jitter
+from ltjax.augment.blur import gaussian_blur, random_gaussian_blur
+from ltjax.augment.jitter import color_jitter, grey, random_color_jitter, random_grey
 from ltjax.augment.mixing import MIXES, Mixed, cutmix, mixup, remix
 from ltjax.augment.policies import AUTOAUGMENT, Policy, auto_augment, rand_augment
+from ltjax.augment.resized import random_boxes, random_resized_crop, resized_crop
 
 __all__ = [
     "AUTOAUGMENT",
@@ -30,14 +32,21 @@ __all__ = [
     "cutmix",
     "cutout",
     "flip",
+    "gaussian_blur",
+    "grey",
     "mixup",
     "normalize",
     "rand_augment",
+    "random_boxes",
     "random_color_jitter",
     "random_crop_flip",
     "random_cutout",
+    "random_gaussian_blur",
+    "random_grey",
+    "random_resized_crop",
     "remix",
     "resize",
+    "resized_crop",
     "rotate90",
     "rotations",
 ]
