@@ -263,6 +263,7 @@ def get_config() -> ConfigDict:
     config.published.cifar10 = placeholder(float)
     config.published.cifar100 = placeholder(float)
     config.published.image_list = placeholder(float)
+    config.published.factor = 0.01  # n_min / n_max that they are for (profile "exponential")
 
     # Where a field above is None, the value of the data set in use.
     cifar = {

@@ -33,7 +33,8 @@ def get_config():
     config.learning_rate.warmup_epochs = 0
 
     config.stages = ("features", "classifier")
-    config.stage.features = {"epochs": 30}
+    # Stating the schedule makes it the stage's: to 0 within its own 30 epochs.
+    config.stage.features = {"epochs": 30, "learning_rate": {"schedule": "cosine"}}
     config.stage.classifier = {
         "epochs": 10,
         "sampler": {"name": "class_balanced"},

@@ -12,6 +12,6 @@ from configs import reslt_b
 def get_config():
     config = reslt_b.get_config()
     config.name = "reslt_b_f002"
-    config.data.factor = 0.02
+    config.data.factor = config.published.factor = 0.02
     config.published.cifar10 = 80.1
     return config

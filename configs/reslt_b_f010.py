@@ -12,6 +12,6 @@ from configs import reslt_b
 def get_config():
     config = reslt_b.get_config()
     config.name = "reslt_b_f010"
-    config.data.factor = 0.1
+    config.data.factor = config.published.factor = 0.1
     config.published.cifar10 = 86.8
     return config

@@ -11,7 +11,7 @@ from configs import reslt
 def get_config():
     config = reslt.get_config()
     config.name = "reslt_f002"
-    config.data.factor = 0.02
+    config.data.factor = config.published.factor = 0.02
     config.by_dataset.cifar10.loss.reslt.beta = 0.998
     config.by_dataset.cifar100.loss.reslt.beta = 0.99
     config.published.cifar10 = 83.46

@@ -11,7 +11,7 @@ from configs import reslt
 def get_config():
     config = reslt.get_config()
     config.name = "reslt_f010"
-    config.data.factor = 0.1
+    config.data.factor = config.published.factor = 0.1
     config.by_dataset.cifar10.loss.reslt.beta = 0.96
     config.by_dataset.cifar100.loss.reslt.beta = 0.72
     config.published.cifar10 = 89.06

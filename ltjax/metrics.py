@@ -172,11 +172,13 @@ def groups_by_threshold(
 
 
 def group_accuracy(confusion: ArrayLike, groups: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Mean recall of each group's classes, in [0, 1]; NaN for a group without classes."""
+    """Mean recall of each group's classes that have examples, in [0, 1]; NaN where none has."""
     recall = per_class_accuracy(confusion)
+    found = {name: recall[classes] for name, classes in groups.items()}
+    found = {name: values[~np.isnan(values)] for name, values in found.items()}
     return {
-        name: float(np.mean(recall[classes])) if len(classes) else float("nan")
-        for name, classes in groups.items()
+        name: float(np.mean(values)) if len(values) else float("nan")
+        for name, values in found.items()
     }
 
 

@@ -259,6 +259,13 @@ def test_a_data_set_without_a_value_says_which_field_to_give():
         settings.resolve(config)
 
 
+def test_places_lts_features_end_their_cosine_within_their_stage():
+    stage = stages_of(settings.resolve(load("places_lt")))[0]
+    schedule = schedules.learning_rate_schedule(stage.config, *stage.span("learning_rate"))
+    last = 0.01 * (1 + math.cos(math.pi * 29 / 30)) / 2
+    assert [schedule(0), schedule(29)] == pytest.approx([0.01, last])
+
+
 def test_reslt_has_the_published_weights_and_masks():
     found = {}
     for name in ("reslt", "reslt_f002", "reslt_f010", "reslt_b", "reslt_b_f010"):

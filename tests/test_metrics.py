@@ -67,6 +67,14 @@ def test_group_accuracy_is_the_mean_recall_and_nan_without_classes():
     assert np.isnan(accuracy["few"])
 
 
+def test_group_accuracy_skips_classes_without_examples():
+    confusion = [[3, 1, 0], [0, 0, 0], [0, 0, 0]]
+    groups = {"many": np.array([0, 1]), "few": np.array([2])}
+    accuracy = metrics.group_accuracy(confusion, groups)
+    assert accuracy["many"] == 0.75
+    assert np.isnan(accuracy["few"])
+
+
 def test_top_k_equals_scikit_learns_and_grows_with_k():
     scores = GENERATOR.normal(size=(300, 5))
     for k in (1, 2, 3):

@@ -10,6 +10,8 @@ import pytest
 from rich.console import Console
 
 from ltjax import report
+from ltjax.report import plots
+from ltjax.workdir.workdir import Workdir
 
 NAMES = [f"class {c}" for c in range(10)]
 
@@ -123,6 +125,51 @@ def test_a_short_run_is_not_held_against_the_published_figure(tmp_path):
     assert summary.published is None
 
 
+@pytest.mark.parametrize(
+    ("changes", "published"),
+    [
+        ({"data.factor": 0.1}, None),
+        ({"data.factor": 0.1, "published.factor": 0.1}, 81.9),
+        ({"data.profile": "step"}, None),
+        ({"data.factor": 0.01, "data.profile": "exponential"}, 81.9),
+    ],
+)
+def test_a_published_figure_is_shown_at_its_own_imbalance(tmp_path, changes, published):
+    (summary,) = report.summarize([report.load_run(write_run(tmp_path / "a", **changes))])
+    assert summary.published == published
+
+
+def test_runs_on_other_counts_have_their_own_beside_their_accuracy(tmp_path):
+    a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b", name="ce")
+    record = json.loads((b / "config.json").read_text(encoding="utf-8"))
+    record["data"]["class_counts"] = list(range(50, 0, -5))
+    (b / "config.json").write_text(json.dumps(record), encoding="utf-8")
+    _, text = written([a, b], tmp_path / "out")
+    row = next(line for line in text.splitlines() if "class 0" in line)
+    assert re.findall(r"\((\d+)\)", row) == ["100", "50"]
+    assert "ce, cifar10 (training images)" in text
+
+
+def test_a_result_of_an_earlier_run_in_the_folder_is_not_drawn(tmp_path):
+    path = write_run(tmp_path / "a")
+    result = {"confusion": np.eye(10, dtype=int).tolist(), "last": {"epoch": 2, "seconds": 9.0}}
+    (path / "result.json").write_text(json.dumps(result), encoding="utf-8")
+    assert report.load_run(path).confusion is None
+    last = json.loads((path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    (path / "result.json").write_text(json.dumps({**result, "last": last}), encoding="utf-8")
+    np.testing.assert_array_equal(report.load_run(path).confusion, np.eye(10))
+
+
+def test_brackets_and_dollars_in_names_are_no_markup(tmp_path):
+    path = write_run(tmp_path / "a", name="[red]ce[/red] $x_$")
+    record = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    record["class_names"] = ["[bold]", "[/]", "a$b$c", *NAMES[3:]]
+    (path / "config.json").write_text(json.dumps(record), encoding="utf-8")
+    _, text = written([path], path)
+    for name in ("[red]ce[/red] $x_$", "[bold]", "[/]", "a$b$c"):
+        assert name in text
+
+
 def test_an_unfinished_run_is_reported_as_such(tmp_path):
     _, text = written([write_run(tmp_path / "a", epochs=9, finished=False)], tmp_path / "a")
     assert "unfinished: epoch 3 of 9" in text
@@ -163,6 +210,37 @@ def test_hundred_classes_are_drawn_as_a_line(tmp_path):
     (summary,), text = written([path], path)
     assert summary.figures["test_top5"] == (70.0, None)
     assert "top-5" in text
+
+
+def test_thousands_of_classes_are_stored_small_and_drawn_as_groups_and_mistakes(tmp_path):
+    count = 1500
+    path = write_run(tmp_path / "a", **{"data.groups": (), "data.group_thresholds": (20, 100)})
+    record = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    record["class_names"] = [str(c) for c in range(count)]
+    record["data"]["class_counts"] = [max(300 - c, 5) for c in range(count)]
+    (path / "config.json").write_text(json.dumps(record), encoding="utf-8")
+    row = json.loads((path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    row |= {"per_class": [0.5] * count}
+    (path / "metrics.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    confusion = np.zeros((count, count), np.int32)
+    confusion[np.arange(count), np.arange(count)] = 3
+    confusion[1400, 7] = 4
+    Workdir(path).write_result({"confusion": confusion, "last": row})
+    assert sum((path / name).stat().st_size for name in ("result.json", "confusion.npz")) < 60_000
+    assert json.loads((path / "result.json").read_text(encoding="utf-8"))["confusion"] == (
+        "confusion.npz"
+    )
+    (summary,), _ = written([path], path)
+    np.testing.assert_array_equal(summary.runs[0].confusion, confusion)
+    figure = plots.confusion(summary)
+    shares, mistakes = figure.axes
+    assert [text.get_text() for text in shares.get_xticklabels()] == ["many", "medium", "few"]
+    assert [text.get_text() for text in mistakes.get_yticklabels()] == ["1400 as 7 (4)"]
+    assert mistakes.patches[0].get_width() == pytest.approx(100 * 4 / 7)
+    plots.plt.close(figure)
+    (path / "confusion.npz").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"confusion.npz is damaged"):
+        report.load_run(path)
 
 
 def test_runs_on_different_classes_are_not_mixed(tmp_path):

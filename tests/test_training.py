@@ -2,6 +2,8 @@
 where whole ones do.
 """
 
+import dataclasses
+import io
 import json
 import os
 import signal
@@ -12,7 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rich.console import Console
 
+from ltjax import report
 from ltjax.experiment import experiment, schedules, settings
 from ltjax.training import loop
 from ltjax.training.programs import Programs
@@ -451,6 +455,31 @@ def test_the_first_stage_resets_what_init_from_gave(digits_config, tmp_path):
     digits_config.parameters.reset = "lniear"
     with pytest.raises(ValueError, match=r"parameters.reset: 'lniear' matches no parameter"):
         experiment.build(settings.resolve(digits_config)).create_state()
+
+
+def test_no_nan_is_written_for_classes_without_test_images(digits_config, tmp_path, monkeypatch):
+    """Class 9, and the whole group of the classes with the fewest images."""
+    build = experiment.build
+
+    def without(config):
+        built = build(config)
+        keep = ~np.isin(built.dataset.test_labels, (1, 6, 7, 8, 9))
+        images, labels = built.dataset.test_images[keep], built.dataset.test_labels[keep]
+        fewer = dataclasses.replace(built.dataset, test_images=images, test_labels=labels)
+        return dataclasses.replace(built, dataset=fewer)
+
+    monkeypatch.setattr(loop, "build", without)
+    digits_config.training.epochs = 1
+    result = train(digits_config, tmp_path / "run")
+    assert "few" not in result["last"]
+    assert result["last"]["many"] == pytest.approx(
+        np.mean([result["last"]["per_class"][c] for c in (0, 2)]), abs=1e-6
+    )
+    assert result["last"]["per_class"][9] is None
+    report.write([tmp_path / "run"], tmp_path / "run", Console(file=io.StringIO()))
+    for name in ("metrics.jsonl", "result.json", "summary.json", "config.json"):
+        for line in (tmp_path / "run" / name).read_text(encoding="utf-8").splitlines():
+            assert "NaN" not in line
 
 
 def test_slices_are_of_classes_by_their_counts(digits_config):

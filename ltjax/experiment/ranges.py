@@ -92,6 +92,7 @@ RANGES: dict[str, str] = {
     "published.cifar10": "[0, 100]",
     "published.cifar100": "[0, 100]",
     "published.image_list": "[0, 100]",
+    "published.factor": "(0, 1]",
 }
 """Field -> interval of its value, or of each value where it holds several."""
 

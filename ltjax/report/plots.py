@@ -9,10 +9,15 @@ import numpy as np
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from ltjax.report.runs import Summary
+from ltjax.workdir.results import LISTED
+
+MISTAKES = 25
+"""Pairs of classes shown of a data set with more classes than a matrix can show."""
 
 
 def curves(summaries: Sequence[Summary]) -> Figure:
@@ -71,8 +76,7 @@ def curves(summaries: Sequence[Summary]) -> Figure:
 
 def per_class(summaries: Sequence[Summary]) -> Figure:
     """Test accuracy of each class in its training order, above the training counts on a log axis."""
-    first = summaries[0].runs[0]
-    names, counts = first.record["class_names"], np.asarray(first.record["data"]["class_counts"])
+    names = [literal(name) for name in summaries[0].runs[0].record["class_names"]]
     many = len(names) > 20
     figure, (top, bottom) = plt.subplots(
         2,
@@ -83,7 +87,7 @@ def per_class(summaries: Sequence[Summary]) -> Figure:
         gridspec_kw={"height_ratios": (3, 1)},
     )
     for k, summary in enumerate(summaries):
-        values = 100 * np.asarray([run.last["per_class"] for run in summary.runs])
+        values = 100 * np.asarray([run.recall for run in summary.runs])
         if many:
             top.plot(range(len(names)), values.mean(0), ".-", linewidth=0.8, label=_label(summary))
         else:
@@ -93,9 +97,7 @@ def per_class(summaries: Sequence[Summary]) -> Figure:
             top.bar(at, values.mean(0), 0.92 * width, yerr=spread, capsize=2, label=_label(summary))
     top.set(ylabel="test accuracy, %", ylim=(0, 100), title="per class, last epoch")
     top.legend(frameon=False, fontsize=8)
-    bottom.bar(range(len(names)), counts, color="0.6")
-    bottom.set(yscale="log", ylabel="training images", ylim=(0.5 * counts.min(), 2 * counts.max()))
-    bottom.yaxis.set_minor_formatter(NullFormatter())
+    training_images(bottom, [summary.runs[0].class_counts for summary in summaries])
     if many:
         bottom.set_xlabel("class")
     else:
@@ -103,13 +105,32 @@ def per_class(summaries: Sequence[Summary]) -> Figure:
     return figure
 
 
+def training_images(axes: Axes, counts: Sequence[Sequence[int]]) -> None:
+    """Bars of each class's training images on a log axis; a line a run where the runs differ."""
+    different = {tuple(one) for one in counts}
+    places = range(len(counts[0]))
+    if len(different) == 1:
+        axes.bar(places, counts[0], color="0.6")
+    else:
+        for k, one in enumerate(counts):
+            axes.step(places, one, where="mid", color=f"C{k % 10}", linewidth=1)
+    everything = np.asarray(list(different))
+    limits = 0.5 * everything.min(), 2 * everything.max()
+    axes.set(yscale="log", ylabel="training images", ylim=limits)
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
 def confusion(summary: Summary) -> Figure:
     """Share of each true class (rows) predicted as each class (columns), last epoch, summed over
-    seeds.
+    seeds; of more classes than can be read, groups of them and the most frequent mistakes.
     """
-    run = summary.runs[0]
-    names = run.record["class_names"]
-    total = np.sum([run.confusion for run in summary.runs if run.confusion is not None], axis=0)
+    names = [literal(name) for name in summary.runs[0].record["class_names"]]
+    matrices = [run.confusion for run in summary.runs if run.confusion is not None]
+    total = matrices[0].copy()
+    for matrix in matrices[1:]:
+        total += matrix
+    if len(names) > LISTED:
+        return _mistakes(summary, total, names)
     shares = total / np.maximum(total.sum(axis=1, keepdims=True), 1)
     figure, axes = plt.subplots(figsize=(6.4, 5.4), layout="constrained")
     image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
@@ -131,6 +152,48 @@ def confusion(summary: Summary) -> Figure:
     return figure
 
 
+def _mistakes(summary: Summary, total: np.ndarray, names: Sequence[str]) -> Figure:
+    """Left: how the classes of each group are predicted, by group. Right: the most frequent
+    mistakes.
+    """
+    groups = {name: ids for name, ids in summary.runs[0].groups.items() if len(ids)}
+    of_class = np.zeros(len(names), int)
+    for k, ids in enumerate(groups.values()):
+        of_class[ids] = k
+    true, predicted = np.nonzero(total)
+    counts = total[true, predicted]
+    between = np.zeros((len(groups), len(groups)))
+    np.add.at(between, (of_class[true], of_class[predicted]), counts)
+    shares = 100 * between / np.maximum(between.sum(axis=1, keepdims=True), 1)
+    wrong = np.flatnonzero(true != predicted)
+    worst = wrong[np.argsort(-counts[wrong], kind="stable")[:MISTAKES]]
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(12, 6), layout="constrained", gridspec_kw={"width_ratios": (2, 3)}
+    )
+    left.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    for (row, column), share in np.ndenumerate(shares):
+        colour = "white" if share > 55 else "black"
+        left.text(column, row, f"{share:.1f}", ha="center", va="center", color=colour)
+    left.set_xticks(range(len(groups)), list(groups))
+    left.set_yticks(range(len(groups)), list(groups))
+    left.set(xlabel="predicted", ylabel="true", title="% of a group's test images")
+    support = np.bincount(true, weights=counts, minlength=len(names))
+    right.barh(range(len(worst)), 100 * counts[worst] / support[true[worst]], color="0.6")
+    labels = [f"{names[true[k]]} as {names[predicted[k]]} ({counts[k]})" for k in worst]
+    right.set_yticks(range(len(worst)), labels, fontsize=7)
+    right.invert_yaxis()
+    right.set(xlabel="% of the true class", title="most frequent mistakes (test images)")
+    figure.suptitle(_label(summary))
+    return figure
+
+
+def literal(name: str) -> str:
+    """A name as matplotlib shows it as it is."""
+    return name.replace("$", r"\$")
+
+
 def _label(summary: Summary) -> str:
     seeds = len(summary.runs)
-    return summary.title + (f" ({seeds} seeds)" if seeds > 1 else f", seed {summary.runs[0].seed}")
+    return literal(summary.title) + (
+        f" ({seeds} seeds)" if seeds > 1 else f", seed {summary.runs[0].seed}"
+    )

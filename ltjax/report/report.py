@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,10 @@ from ml_collections import ConfigDict
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ltjax.report.runs import FIGURES, Run, Summary, load_run, summarize
+from ltjax.workdir.results import as_json
 from ltjax.workdir.workdir import write_atomically
 
 
@@ -50,10 +51,8 @@ def write(
         analysis is not None and any(row["class"] >= 0 for row in analysis.rows)
         for analysis in analysed
     ):
-        counts = runs[0].record["data"]["class_counts"]
-        figures["hessian"] = spectra.overview(
-            [analysis for analysis in analysed if analysis is not None], counts
-        )
+        found = [analysis for analysis in analysed if analysis is not None]
+        figures["hessian"] = spectra.overview(found, found[0].record["class_counts"])
     drawn = [
         summary for summary in summaries if any(run.confusion is not None for run in summary.runs)
     ]
@@ -74,7 +73,7 @@ def write(
     write_atomically(output / "report.html", _page(summaries, pictures))
     write_atomically(
         output / "summary.json",
-        json.dumps([summary.as_json() for summary in summaries], indent=1) + "\n",
+        as_json([summary.as_json() for summary in summaries], indent=1) + "\n",
     )
     console = console or _console()
     for table in _tables(summaries):
@@ -140,7 +139,7 @@ def print_evaluation(
     console = console or _console()
     console.print(table)
     console.print(
-        "per class, %: " + " ".join(f"{100 * value:.1f}" for value in result["per_class"]),
+        "per class, %: " + " ".join(_percent(value) for value in result["per_class"]),
         markup=False,
     )
 
@@ -157,17 +156,21 @@ def _tables(summaries: Sequence[Summary]) -> list[Table]:
     for heading in _headings(summaries):
         table.add_column(heading, justify="right")
     for summary in summaries:
-        table.add_row(*_row(summary, _shown(summaries)))
+        table.add_row(*map(Text, _row(summary, _shown(summaries))))
+    rows = _class_rows(summaries)
+    if len(rows) > 20:
+        return [table]
     classes = _table("per class, last epoch, %")
-    for heading in ("class", "training images", *(summary.title for summary in summaries)):
-        classes.add_column(heading, justify="left" if heading == "class" else "right")
-    for row in _class_rows(summaries):
-        classes.add_row(*row)
-    return [table, classes] if len(_class_rows(summaries)) <= 20 else [table]
+    for heading in _class_headings(summaries):
+        classes.add_column(Text(heading), justify="left" if heading == "class" else "right")
+    for row in rows:
+        classes.add_row(*map(Text, row))
+    return [table, classes]
 
 
 def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", box=box.SIMPLE)
+    """Names are text here, not markup: a class may be called [b]."""
+    return Table(title=Text(title, style="table.title"), title_justify="left", box=box.SIMPLE)
 
 
 def _shown(summaries: Sequence[Summary]) -> list[str]:
@@ -193,16 +196,37 @@ def _row(summary: Summary, shown: Sequence[str]) -> list[str]:
     return cells + ([f"{summary.published:.1f}"] if summary.published else [])
 
 
+def _class_headings(summaries: Sequence[Summary]) -> list[str]:
+    titles = [summary.title for summary in summaries]
+    if _same_counts(summaries):
+        return ["class", "training images", *titles]
+    return ["class", *(f"{title} (training images)" for title in titles)]
+
+
 def _class_rows(summaries: Sequence[Summary]) -> list[list[str]]:
-    record = summaries[0].runs[0].record
-    values = [
-        np.mean([run.last["per_class"] for run in summary.runs], axis=0) for summary in summaries
-    ]
-    counts = record["data"]["class_counts"]
-    return [
-        [name, str(counts[c]), *(f"{100 * value[c]:.1f}" for value in values)]
-        for c, name in enumerate(record["class_names"])
-    ]
+    """A class's name, training images and accuracies; where runs differ in the images, each has its
+    own beside the accuracy.
+    """
+    values = [np.mean([run.recall for run in summary.runs], axis=0) for summary in summaries]
+    counts = [summary.runs[0].class_counts for summary in summaries]
+    rows = []
+    for c, name in enumerate(summaries[0].runs[0].record["class_names"]):
+        if _same_counts(summaries):
+            cells = [str(counts[0][c]), *(_percent(value[c]) for value in values)]
+        else:
+            pairs = zip(values, counts, strict=True)
+            cells = [f"{_percent(value[c])} ({count[c]})" for value, count in pairs]
+        rows.append([name, *cells])
+    return rows
+
+
+def _same_counts(summaries: Sequence[Summary]) -> bool:
+    counts = [run.class_counts for summary in summaries for run in summary.runs]
+    return all(one == counts[0] for one in counts)
+
+
+def _percent(share: float | None) -> str:
+    return "none" if share is None or np.isnan(share) else f"{100 * share:.1f}"
 
 
 def _precision_rows(summaries: Sequence[Summary]) -> list[list[str]]:
@@ -238,7 +262,7 @@ def _page(summaries: Sequence[Summary], pictures: Mapping[str, str]) -> str:
         title=" and ".join(dict.fromkeys(run.title for run in runs)),
         headings=["run", *_headings(summaries)],
         rows=[row + [""] * (width - len(row)) for row in rows],
-        class_headings=["class", "training images", *(summary.title for summary in summaries)],
+        class_headings=_class_headings(summaries),
         class_rows=_class_rows(summaries),
         precision_headings=["class", *(summary.title for summary in summaries)],
         precision_rows=_precision_rows(summaries),
@@ -251,7 +275,7 @@ def _page(summaries: Sequence[Summary], pictures: Mapping[str, str]) -> str:
                 "minutes": run.seconds / 60,
                 "memory": run.memory,
                 "epochs": _progress(run),
-                "images": sum(run.record["data"]["class_counts"]),
+                "images": sum(run.class_counts),
                 "config": {
                     name: value
                     for name, value in sorted(run.config.items())

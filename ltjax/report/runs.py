@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 
 from ltjax import metrics
-from ltjax.workdir.workdir import Workdir
+from ltjax.experiment.experiment import class_groups
+from ltjax.experiment.initial import recorded_config
+from ltjax.workdir.results import read_confusion
+from ltjax.workdir.workdir import Workdir, read_json
 
 FIGURES = {
     "test_accuracy": "accuracy",
@@ -59,6 +62,21 @@ class Run:
         return f"{self.config['name']}, {self.config['data.name']}"
 
     @property
+    def class_counts(self) -> list[int]:
+        """Training images of each class."""
+        return self.record["data"]["class_counts"]
+
+    @property
+    def groups(self) -> dict[str, np.ndarray]:
+        """Many, medium and few: class ids."""
+        return class_groups(recorded_config(self.record).data, np.asarray(self.class_counts))
+
+    @property
+    def recall(self) -> np.ndarray:
+        """Of each class in the last epoch, float64 [C]; NaN for a class without test images."""
+        return np.asarray(self.last["per_class"], float)
+
+    @property
     def finished(self) -> bool:
         return len(self.rows) == self.config["training.epochs"]
 
@@ -85,29 +103,25 @@ def load_run(path: Path) -> Run:
       FileNotFoundError: no run there, or none that was evaluated yet.
       ValueError: a damaged file, named.
     """
-    files = {name: path / name for name in ("config.json", "result.json")}
-    if not files["config.json"].exists():
+    if not (path / "config.json").exists():
         raise FileNotFoundError(
             f"{path} holds no run (no config.json); give the --workdir of a training run"
         )
-    contents = {}
-    for name, file in files.items():
-        try:
-            contents[name] = json.loads(file.read_text()) if file.exists() else {}
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{file} is damaged ({error})") from None
+    record = read_json(path / "config.json")
+    result = read_json(path / "result.json") if (path / "result.json").exists() else {}
     rows = Workdir(path).read_metrics()
     evaluated = [row for row in rows if "test_accuracy" in row]
     if not evaluated:
         raise FileNotFoundError(f"{path} has no evaluated epoch yet; let it train on first")
-    confusion = contents["result.json"].get("confusion")
+    if "last" in result and result["last"] != rows[-1]:
+        result = {}  # of an earlier run here, whose checkpoints were deleted to begin anew
     return Run(
         path=path,
-        record=contents["config.json"],
+        record=record,
         rows=rows,
         last=evaluated[-1],
         best=max(evaluated, key=lambda row: row["test_accuracy"]),
-        confusion=None if confusion is None else np.asarray(confusion),
+        confusion=read_confusion(path, result.get("confusion")),
     )
 
 
@@ -205,10 +219,19 @@ def _summary(title: str, runs: list[Run]) -> Summary:
         runs=runs,
         figures={name: _mean_std([100 * run.last[name] for run in runs]) for name in names},
         best=_mean_std([100 * run.best["test_accuracy"] for run in runs]),
-        published=config.get(f"published.{config['data.name']}")
-        if config["training.epochs"] == config["training.published_epochs"]
-        else None,
+        published=_published(config),
     )
+
+
+def _published(config: dict[str, Any]) -> float | None:
+    """The source's figure, of a run as long and as imbalanced as the source's."""
+    profile, factor = config.get("data.profile", "exponential"), config.get("data.factor", 0.01)
+    same_images = profile == "full" or (
+        profile == "exponential" and factor == config.get("published.factor", 0.01)
+    )
+    if not same_images or config["training.epochs"] != config["training.published_epochs"]:
+        return None
+    return config.get(f"published.{config['data.name']}")
 
 
 def _titles(firsts: list[Run]) -> list[str]:

@@ -16,7 +16,8 @@ from ltjax import hessian
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+
+from ltjax.report.plots import literal, training_images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,9 @@ def load_analysis(workdir: Path, title: str = "") -> Analysis | None:
         return None
     try:
         with np.load(arrays) as stored:
-            return Analysis(title or workdir.name, json.loads(file.read_text()), dict(stored))
+            return Analysis(
+                title or workdir.name, json.loads(file.read_text(encoding="utf-8")), dict(stored)
+            )
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{file} or {arrays.name} is damaged ({error}); run --mode=hessian again"
@@ -86,7 +89,9 @@ def overview(analyses: Sequence[Analysis], class_counts: Sequence[int]) -> Figur
         np.atleast_1d(top.subplots(1, len(shown), sharey=True)), shown, strict=True
     ):
         _densities(axes, analyses, row["name"])
-        axes.set_title(f"{row['name']}: {class_counts[row['class']]} training images", fontsize=9)
+        axes.set_title(
+            f"{literal(row['name'])}: {class_counts[row['class']]} training images", fontsize=9
+        )
     axes.legend(frameon=False, fontsize=8)
     largest, ratio, counts = bottom.subplots(3, 1, sharex=True, height_ratios=(2, 2, 1))
     at = {row["name"]: k for k, row in enumerate(by_count)}
@@ -98,26 +103,30 @@ def overview(analyses: Sequence[Analysis], class_counts: Sequence[int]) -> Figur
             [row["lambda_max"] for row in known],
             "o",
             color=f"C{k}",
-            label=f"{analysis.title}: largest",
+            label=f"{literal(analysis.title)}: largest",
         )
         largest.plot(
             places,
             [row["lambda_min"] for row in known],
             "v",
             color=f"C{k}",
-            label=f"{analysis.title}: smallest",
+            label=f"{literal(analysis.title)}: smallest",
         )
         ratio.plot(places, [row["ratio"] for row in known], "o-", color=f"C{k}", linewidth=0.8)
     largest.set_yscale("symlog", linthresh=1e-2)
     largest.set_ylabel("eigenvalues")
     largest.legend(frameon=False, fontsize=7, ncols=2)
     ratio.set_ylabel("smallest / largest")
-    counts.bar(range(len(by_count)), [class_counts[row["class"]] for row in by_count], color="0.6")
-    counts.set(yscale="log", ylabel="images")
-    counts.yaxis.set_minor_formatter(NullFormatter())
+    shown_counts = [
+        [analysis.record["class_counts"][row["class"]] for row in by_count] for analysis in analyses
+    ]
+    training_images(counts, shown_counts)
     if len(by_count) <= 20:
         counts.set_xticks(
-            range(len(by_count)), [row["name"] for row in by_count], rotation=20, ha="right"
+            range(len(by_count)),
+            [literal(row["name"]) for row in by_count],
+            rotation=20,
+            ha="right",
         )
     for axes in (largest, ratio):
         axes.axhline(0, color="0.7", linewidth=0.8)
@@ -131,7 +140,11 @@ def _densities(axes: Any, analyses: Sequence[Analysis], name: str) -> None:
             continue
         points, curve = analysis.curve(name)
         axes.semilogy(
-            points, np.maximum(curve, 1e-7), color=f"C{k}", linewidth=0.9, label=analysis.title
+            points,
+            np.maximum(curve, 1e-7),
+            color=f"C{k}",
+            linewidth=0.9,
+            label=literal(analysis.title),
         )
-    axes.set(xlabel="eigenvalue", ylabel="density", ylim=(1e-6, None), title=name)
+    axes.set(xlabel="eigenvalue", ylabel="density", ylim=(1e-6, None), title=literal(name))
     axes.grid(alpha=0.25)

@@ -23,6 +23,7 @@ from ltjax.experiment.experiment import Experiment, build
 from ltjax.experiment.initial import scored_variables
 from ltjax.experiment.settings import check_one_seed
 from ltjax.fields import flat
+from ltjax.workdir.results import as_json
 from ltjax.workdir.workdir import write_atomically
 
 WHOLE = "all"
@@ -89,7 +90,7 @@ def analyse(
         record["rows"].append(row)
         arrays |= {f"nodes_{subset.name}": nodes, f"weights_{subset.name}": weights}
         _write_arrays(workdir / "hessian.npz", arrays)
-        write_atomically(workdir / "hessian.json", json.dumps(record, indent=1) + "\n")
+        write_atomically(workdir / "hessian.json", as_json(record, indent=1) + "\n")
         seen += len(subset.indices)
         remaining = sum(len(other.indices) for other in left) - seen
         minutes = (time.monotonic() - began) / seen * remaining / 60

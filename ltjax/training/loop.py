@@ -24,6 +24,7 @@ from ltjax.training import programs
 from ltjax.training.evaluation import EvaluationSums
 from ltjax.training.progress import Display
 from ltjax.training.record import Record, restore_together
+from ltjax.workdir import results
 
 
 class Stopped(Exception):
@@ -118,7 +119,7 @@ def evaluate(
       say: receives a line for each thing to know: what is scored, what was left out.
 
     Returns:
-      Metrics as in metrics.jsonl, and the confusion matrix.
+      Metrics as in metrics.jsonl, and the confusion matrix (`ltjax.workdir.results.shown`).
 
     Raises:
       ValueError, FileNotFoundError: nothing to evaluate, it can't be read, or it is a run of
@@ -136,29 +137,34 @@ def evaluate(
     if devices.is_lead():
         for line in (*lines, *running.notes()):
             say(line)
-    return {**test_metrics(sums, experiment.groups), "confusion": sums.confusion.tolist()}
+    return {**test_metrics(sums, experiment.groups), "confusion": results.shown(sums.confusion)}
 
 
 def test_metrics(sums: EvaluationSums, groups: dict[str, np.ndarray]) -> dict[str, Any]:
     """Metrics of one evaluation: loss, top-1 (and top-5 for 100 classes or more), groups, balanced,
-    per class; shares in [0, 1].
+    per class; shares in [0, 1]. A class without test images has None, a group of such is left out.
+
+    Raises:
+      ValueError: no image was evaluated.
     """
     count = int(sums.confusion.sum())
+    if not count:
+        raise ValueError("none of the test images could be read; there is nothing to evaluate")
     row: dict[str, Any] = {
         "test_loss": float(sums.loss) / count,
         "test_accuracy": metrics.accuracy(sums.confusion),
     }
     if len(sums.confusion) >= 100:
         row["test_top5"] = int(sums.top5) / count
-    row |= metrics.group_accuracy(
-        sums.confusion, {name: classes for name, classes in groups.items() if len(classes)}
-    )
+    means = metrics.group_accuracy(sums.confusion, groups)
+    row |= {name: value for name, value in means.items() if not math.isnan(value)}
     row["balanced_accuracy"] = metrics.balanced_accuracy(sums.confusion)
     row["weighted_precision"], _, row["weighted_f1"] = metrics.weighted_precision_recall_f1(
         sums.confusion
     )
     row["per_class"] = [
-        round(float(value), 6) for value in metrics.per_class_accuracy(sums.confusion)
+        None if math.isnan(value) else round(float(value), 6)
+        for value in metrics.per_class_accuracy(sums.confusion)
     ]
     return row
 
@@ -204,7 +210,7 @@ class _Run:
                     self._stop(state, received)
             if self.records[0].confusion is None:  # a finished run started again
                 for record, sums in zip(self.records, self._evaluated(state), strict=True):
-                    record.confusion = sums.confusion.tolist()
+                    record.confusion = sums.confusion
         return [record.finish() for record in self.records]
 
     def _enter(self, state: TrainState, epoch: int, display: Display) -> TrainState:
@@ -329,7 +335,7 @@ class _Run:
                 metrics.accuracy(sums.confusion),
             )
             return {"rotation_loss": loss, "rotation_accuracy": accuracy}
-        record.confusion = sums.confusion.tolist()
+        record.confusion = sums.confusion
         return test_metrics(sums, self.experiment.groups)
 
     def _save(self, state: TrainState, accuracies: Sequence[float | None] = ()) -> None:

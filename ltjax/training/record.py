@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ltjax import devices
 from ltjax.experiment.experiment import Experiment
 from ltjax.experiment.fork import fork_of
 from ltjax.experiment.state import TrainState
+from ltjax.workdir import results
 from ltjax.workdir.checkpoint import Checkpoints, Restored
 from ltjax.workdir.workdir import Scalars, Workdir
 
@@ -32,7 +35,7 @@ class Record:
         self.notes: list[str] = []
         self.rows: list[dict] = []
         self.best: dict | None = None
-        self.confusion: list | None = None
+        self.confusion: np.ndarray | None = None
         self._folder = Workdir(path, writes=writes)
         self._folder.begin(config, experiment.dataset, experiment.class_counts)
         self._scalars = Scalars(path, config, writes=writes)
@@ -100,7 +103,7 @@ class Record:
         result = {
             "last": self.rows[-1],
             "best": self.best,
-            "confusion": self.confusion,
+            "confusion": results.shown(self.confusion),
             "epochs": len(self.rows),
         }
         self._folder.write_result(result)

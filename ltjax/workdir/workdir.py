@@ -23,6 +23,7 @@ from ml_collections import ConfigDict
 from ltjax import __version__
 from ltjax.data import Dataset, StreamedDataset
 from ltjax.fields import flat
+from ltjax.workdir.results import as_json, stored
 
 # Fields that may change between a run and its continuation: they do not enter the numbers.
 FREE = (
@@ -181,20 +182,23 @@ class Workdir:
         return rows
 
     def _write_rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        lines = "".join(as_json(row) + "\n" for row in rows)
         write_atomically(self.path / "metrics.jsonl", lines)
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         if not self._writes:
             return
         with open(self.path / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(as_json(row) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
     def write_result(self, result: Mapping[str, Any]) -> None:
-        if self._writes:
-            write_atomically(self.path / "result.json", json.dumps(result, indent=1))
+        if not self._writes:
+            return
+        confusion = stored(self.path, result["confusion"])
+        content = as_json({**result, "confusion": confusion}, indent=1)
+        write_atomically(self.path / "result.json", content)
 
 
 class Scalars:
