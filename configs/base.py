@@ -124,7 +124,8 @@ def get_config() -> ConfigDict:
     # out. For photographs: resnet10, 18, 34, 50, 101, 152, resnext50, resnext101, reslt_resnet10,
     # 50, 101, reslt_resnext50, reslt_resnext101, efficientnet_b0 to b7, efficientnet_lite0.
     config.model.name = "resnet32"
-    config.model.classifier = "linear"  # linear, normalized (cosines; what LDAM expects)
+    # linear, normalized (cosines; what LDAM expects), scaled (linear, with a learned scale a class)
+    config.model.classifier = "linear"
     # channels of the first stage; 0 is the network's own (resnet32: 16, resnet18_cifar: 64)
     config.model.width = 0
     # of the computation: float32, bfloat16; parameters and statistics stay float32
@@ -178,6 +179,8 @@ def get_config() -> ConfigDict:
     config.optimizer.momentum = 0.9  # (sgd)
     config.optimizer.nesterov = False  # (sgd)
     config.optimizer.weight_decay = 2e-4  # of every parameter, BatchNorm and biases too
+    # Share of the learning rate for the classifier's weights and bias (linear/kernel, linear/bias).
+    config.optimizer.classifier_rate = 1.0
 
     config.learning_rate = ConfigDict()  # (stage)
     config.learning_rate.schedule = "warmup_piecewise"  # warmup_piecewise, cosine, constant

@@ -147,9 +147,26 @@ def test_bad_models_are_refused(arguments, options, told):
         models.create(*arguments, **options)
 
 
+def test_a_scaled_classifier_starts_as_the_linear_one_and_scales_bias_and_all():
+    images = jnp.ones((2, 8, 8, 3))
+    plain, scaled = (
+        models.create("resnet8", 10, classifier=kind, width=4) for kind in ("linear", "scaled")
+    )
+    variables = jax.jit(scaled.init)(jax.random.key(0), images)
+    factor = variables["params"]["linear"].pop("factor")
+    np.testing.assert_array_equal(factor, np.ones(10))
+    logits = plain.apply(variables, images)
+    variables["params"]["linear"]["factor"] = jnp.arange(10.0)
+    np.testing.assert_allclose(
+        scaled.apply(variables, images), logits * jnp.arange(10.0), rtol=1e-5, atol=1e-6
+    )
+    there_and_back = models.from_torch("resnet8", models.to_torch("resnet8", variables))
+    jax.tree.map(np.testing.assert_array_equal, there_and_back, variables)
+
+
 def test_a_bad_classifier_is_refused():
     with pytest.raises(
-        ValueError, match="classifier is 'cosine'; expected 'linear' or 'normalized'"
+        ValueError, match="classifier is 'cosine'; expected 'linear', 'normalized' or 'scaled'"
     ):
         shapes("resnet8", classifier="cosine")
 

@@ -58,6 +58,7 @@ RANGES: dict[str, str] = {
     "sampler.q": "[0, inf)",
     "optimizer.momentum": "[0, 1)",
     "optimizer.weight_decay": "[0, inf)",
+    "optimizer.classifier_rate": "[0, inf)",
     "learning_rate.base": "[0, inf)",
     "learning_rate.warmup_epochs": "[0, inf)",
     "learning_rate.warmup_start": "[0, 1]",

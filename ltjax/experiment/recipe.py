@@ -20,6 +20,7 @@ import flax.struct
 import jax
 import numpy as np
 import optax
+from flax.traverse_util import path_aware_map
 from ml_collections import ConfigDict
 
 from ltjax import augment, fields, losses, models, optim, sampling
@@ -250,7 +251,19 @@ def make_optimizer(config: ConfigDict) -> Callable[[jax.Array], Any]:
     options = {"weight_decay": config.optimizer.weight_decay}
     if config.optimizer.name == "sgd":
         options |= {"momentum": config.optimizer.momentum, "nesterov": config.optimizer.nesterov}
-    return lambda learning_rate: optim.OPTIMIZERS[config.optimizer.name](learning_rate, **options)
+    factor = config.optimizer.classifier_rate
+
+    def optimizer(learning_rate):
+        base = optim.OPTIMIZERS[config.optimizer.name](learning_rate, **options)
+        return base if factor == 1 else optax.chain(base, optax.masked(optax.scale(factor), _slow))
+
+    return optimizer
+
+
+def _slow(params: Any) -> Any:
+    """Whether a parameter has the classifier's own rate: its weights and bias."""
+    named = {("linear", "kernel"), ("linear", "bias")}
+    return path_aware_map(lambda path, _: path in named, params)
 
 
 def _order(

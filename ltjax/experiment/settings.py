@@ -23,7 +23,7 @@ from ltjax.sampling import SAMPLERS
 _CHOICES: dict[str, Collection[str]] = {
     "data.unreadable": ("error", "skip"),
     "model.name": MODELS,
-    "model.classifier": ("linear", "normalized"),
+    "model.classifier": ("linear", "normalized", "scaled"),
     "model.dtype": ("float32", "bfloat16"),
     "loss.name": (*LOSSES, "reslt"),
     "reweighting.name": WEIGHTS,

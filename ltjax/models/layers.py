@@ -123,25 +123,36 @@ class NormalizedLinear(nn.Module):
 def classifier(
     kind: str, num_classes: int, *, dtype: Any, param_dtype: Any, name: str, kernel_init=he_normal
 ) -> nn.Module:
-    """The last layer: "linear" (PyTorch's uniform bias) or "normalized".
+    """The last layer: "linear" (PyTorch's uniform bias), "normalized", or "scaled" (linear, times a
+    learned scale a class).
 
     Raises:
       ValueError: another kind.
     """
     if kind == "normalized":
         return NormalizedLinear(num_classes, dtype=dtype, param_dtype=param_dtype, name=name)
-    if kind == "linear":
+    if kind in ("linear", "scaled"):
         return Linear(
-            num_classes, kernel_init=kernel_init, dtype=dtype, param_dtype=param_dtype, name=name
+            num_classes,
+            kernel_init=kernel_init,
+            scaled=kind == "scaled",
+            dtype=dtype,
+            param_dtype=param_dtype,
+            name=name,
         )
-    raise ValueError(f"classifier is {kind!r}; expected 'linear' or 'normalized'")
+    raise ValueError(f"classifier is {kind!r}; expected 'linear', 'normalized' or 'scaled'")
 
 
 class Linear(nn.Module):
-    """nn.Dense whose bias starts uniform in +-1/sqrt(fan_in), as PyTorch's."""
+    """nn.Dense whose bias starts uniform in +-1/sqrt(fan_in), as PyTorch's.
+
+    With `scaled`, each output is multiplied, bias included, by a parameter that starts at 1
+    (learnable weight scaling; Kang et al., ICLR 2020, arXiv:1910.09217, section 4.4).
+    """
 
     features: int
     kernel_init: Any = he_normal
+    scaled: bool = False
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
@@ -153,7 +164,11 @@ class Linear(nn.Module):
         )
         bias = self.param("bias", _uniform(bound), (self.features,), self.param_dtype)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        return x @ kernel + bias
+        logits = x @ kernel + bias
+        if not self.scaled:
+            return logits
+        scale = self.param("factor", nn.initializers.ones, (self.features,), self.param_dtype)
+        return logits * scale.astype(logits.dtype)
 
 
 def torch_uniform(fan_in: int):

@@ -60,7 +60,7 @@ def create(name: str, num_classes: int, **options: Any) -> nn.Module:
     Args:
       name: a key of `MODELS`.
       num_classes: C >= 1.
-      **options: classifier="linear" | "normalized", dtype, param_dtype; width of the ResNets and
+      **options: classifier="linear" | "normalized" | "scaled", dtype, param_dtype; width of the ResNets and
         ResLT; zero_init of those for photographs; head of ResLT; numerics,
         stochastic_depth and dropout of EfficientNet. The module's own docstring says more.
 

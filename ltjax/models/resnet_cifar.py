@@ -49,7 +49,8 @@ class ResNetCifar(nn.Module):
       num_classes: C.
       blocks: basic blocks a stage; depth = 6 * blocks + 2.
       width: channels of the first stage; 16 as published.
-      classifier: "linear" or "normalized" (cosines, for LDAM).
+      classifier: "linear", "normalized" (cosines, for LDAM) or "scaled" (linear, with a learned
+        scale a class).
       dtype: of the computation; None follows the images and parameters. "bfloat16" keeps parameters
         and statistics in float32.
       param_dtype: of parameters and BatchNorm statistics.

@@ -236,6 +236,8 @@ def _options(name: str, arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Any
     # torch's Linear keeps (C, features); the authors' NormedLinear (features, C) and no bias.
     kind = "linear" if f"{head}.bias" in arrays else "normalized"
     num_classes = arrays[f"{head}.weight"].shape[0 if kind == "linear" else 1]
+    if f"{head}.factor" in arrays:
+        kind = "scaled"
     options: dict[str, Any] = {"num_classes": num_classes, "classifier": kind}
     if not name.startswith("efficientnet"):
         options["width"] = stem.shape[0]
@@ -260,7 +262,7 @@ def _fitting(
 def _to_flax(value: np.ndarray, kind: str) -> np.ndarray:
     if value.ndim == 4:
         return value.transpose(2, 3, 1, 0)  # OIHW -> HWIO
-    return value.T if value.ndim == 2 and kind == "linear" else value
+    return value.T if value.ndim == 2 and kind != "normalized" else value
 
 
 def _to_torch(value: np.ndarray, kind: str) -> np.ndarray:
