@@ -71,7 +71,8 @@ def main() -> None:
         assert math.isfinite(result["last"]["train_loss"]), result
         assert again["confusion"] == result["confusion"], name
         rows = [
-            json.loads(line) for line in (work / name / "metrics.jsonl").read_text().splitlines()
+            json.loads(line)
+            for line in (work / name / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         ]
         assert [row.get("stage") for row in rows] == (list(config.stages) or [None]), rows
         report.write([work / name], work / name)
@@ -119,7 +120,7 @@ def write_lists(source: Path, folder: Path, train_list: str, test_list: str) -> 
                     folder / path, quality=90
                 )
                 lines.append(f"{path} {label}\n")
-        (folder / name).write_text("".join(lines))
+        (folder / name).write_text("".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def main() -> None:
             "variants": rows,
         }
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(record, indent=1) + "\n")
+        options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def noise(name, folder, *, download):

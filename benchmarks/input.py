@@ -64,8 +64,8 @@ def write_photographs(folder: Path, count: int) -> None:
             folder / f"{number}.jpg", quality=98
         )
         lines.append(f"{number}.jpg {number % 2}\n")
-    (folder / "train.txt").write_text("".join(lines[:-2]))
-    (folder / "test.txt").write_text("".join(lines[-2:]))
+    (folder / "train.txt").write_text("".join(lines[:-2]), encoding="utf-8")
+    (folder / "test.txt").write_text("".join(lines[-2:]), encoding="utf-8")
 
 
 def decoders(blobs: list[bytes]) -> dict[str, float]:
@@ -247,7 +247,7 @@ def main() -> None:
     }
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(record, indent=1) + "\n")
+        options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def write_lists(source: str, folder: Path, counts: np.ndarray, test: int) -> Non
                     folder / path, quality=95
                 )
                 lines.append(f"{path} {9 - label}\n")
-        (folder / f"{split}.txt").write_text("".join(lines))
+        (folder / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
 
 
 def main() -> None:
@@ -96,7 +96,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     for name in ("summary.json", "per_class.png", "curves.png"):
         shutil.copy(run / name, options.out / name)
-    record = json.loads((options.out / "summary.json").read_text())
+    record = json.loads((options.out / "summary.json").read_text(encoding="utf-8"))
     revision = subprocess.run(
         ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
@@ -107,7 +107,8 @@ def main() -> None:
         "revision": revision,
     }
     (options.out / "summary.json").write_text(
-        json.dumps({"run": record, **more, "command": sys.argv[1:]}, indent=1) + "\n"
+        json.dumps({"run": record, **more, "command": sys.argv[1:]}, indent=1) + "\n",
+        encoding="utf-8",
     )
 
 

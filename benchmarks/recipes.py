@@ -75,7 +75,11 @@ def main() -> None:
                 workdirs += [workdir / f"seed{seed}" for seed in seeds]
         if workdirs:
             summaries = report.write(workdirs, options.out / name)
-            print(markdown(json.loads((options.out / name / "summary.json").read_text())))
+            print(
+                markdown(
+                    json.loads((options.out / name / "summary.json").read_text(encoding="utf-8"))
+                )
+            )
             print(
                 f"{name}: {sum(len(summary.runs) for summary in summaries)} runs in {(time.monotonic() - began) / 60:.1f} minutes so far"
             )

@@ -75,8 +75,11 @@ def run_ltjax(options: argparse.Namespace, seed: int) -> dict:
         ),
     ]
     subprocess.run(command, check=True)
-    result = json.loads((workdir / "result.json").read_text())
-    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    result = json.loads((workdir / "result.json").read_text(encoding="utf-8"))
+    rows = [
+        json.loads(line)
+        for line in (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     return {
         "seed": seed,
         "seconds": sum(row["seconds"] for row in rows),
@@ -92,7 +95,7 @@ def run_torch(
     """
     done = options.work / f"torch-seed{seed}.json"
     if done.exists():
-        return json.loads(done.read_text())
+        return json.loads(done.read_text(encoding="utf-8"))
     torch.manual_seed(seed)
     images = torch.from_numpy(dataset.train_images.transpose(0, 3, 1, 2).copy())
     labels = torch.from_numpy(dataset.train_labels.astype(np.int64))
@@ -140,7 +143,7 @@ def run_torch(
     confusion = np.asarray(metrics.confusion_matrix(dataset.test_labels, predicted, 10))
     result = {"seed": seed, "seconds": seconds, **_figures(confusion)}
     done.parent.mkdir(parents=True, exist_ok=True)
-    done.write_text(json.dumps(result))
+    done.write_text(json.dumps(result), encoding="utf-8")
     return result
 
 
@@ -215,7 +218,9 @@ def report(
         "runs": runs,
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
+    options.out.with_suffix(".json").write_text(
+        json.dumps(record, indent=1) + "\n", encoding="utf-8"
+    )
     draw(options.out.with_suffix(".png"), runs, names, counts)
 
 

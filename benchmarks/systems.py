@@ -168,7 +168,8 @@ def write(
     titles = {path: row.name for row in done for path in workdirs[row.name]}
     summaries = report.write(list(titles), out, titles=[titles[path] for path in titles])
     found = {
-        summary["title"]: summary for summary in json.loads((out / "summary.json").read_text())
+        summary["title"]: summary
+        for summary in json.loads((out / "summary.json").read_text(encoding="utf-8"))
     }
     lines = [
         f"| | {' | '.join(columns.values())} | source: {' / '.join(columns.values())} |",
@@ -179,7 +180,7 @@ def write(
         ours = " | ".join(pair(last[name]) if name in last else "" for name in columns)
         published = " / ".join("-" if value is None else str(value) for value in row.published)
         lines.append(f"| {row.name} | {ours} | {published} |")
-    (out / "table.md").write_text("\n".join(lines) + "\n")
+    (out / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(
         "\n".join(lines),
         f"{sum(len(summary.runs) for summary in summaries)} runs so far",

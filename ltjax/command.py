@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
@@ -99,6 +100,9 @@ def _main(argv: Sequence[str]) -> None:
         "matplotlib",
     ):  # absl shows their information lines otherwise; errors still come through
         logging.getLogger(name).setLevel(logging.ERROR)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks ± still gets the rest
     from jax.errors import JaxRuntimeError
 
     from ltjax import devices
@@ -130,6 +134,14 @@ def _main(argv: Sequence[str]) -> None:
         if not devices.several_processes():
             raise
         _lost(error)
+    except (RuntimeError, AssertionError) as error:
+        if "LTJAX_DEBUG" in os.environ or _raised_in(error).name != "xla_bridge.py":
+            raise
+        wanted, reason = os.environ.get("JAX_PLATFORMS", ""), " ".join(str(error).split())[:200]
+        _fail(
+            f"JAX finds no device of JAX_PLATFORMS={wanted!r} here ({reason or 'none'}); unset it,"
+            " or install the build for it (pip install 'ltjax[cuda]' or 'ltjax[tpu]')"
+        )
     except (ValueError, OSError, ImportError) as error:
         if "LTJAX_DEBUG" in os.environ:
             raise
@@ -231,6 +243,8 @@ def _config():
     from ltjax.experiment.settings import resolve
 
     if _CONFIG.value is None:
+        if flags.FLAGS["config"].present:
+            raise ValueError("get_config() of --config returns nothing; expected a ConfigDict")
         raise ValueError("--config is missing; for instance --config=configs/quickstart.py")
     try:
         _CONFIG.value.lock()
@@ -242,6 +256,8 @@ def _config():
 def _flag_error(error: Exception) -> str:
     """The error as one line; ml_collections' own repeat the whole config and escape their quotes."""
     text = str(error).replace("\\n", " ").replace("\\'", "'")
+    if "has no attribute 'get_config'" in text:
+        return "the file of --config has no get_config(); expected one that returns a ConfigDict"
     if isinstance(error, (AttributeError, KeyError)):
         near = re.search(r'Did you mean "(\S+)" instead of "(\S+)"', text)
         if near:
@@ -254,10 +270,15 @@ def _flag_error(error: Exception) -> str:
 
 def _unexpected(error: Exception) -> bool:
     """Errors raised outside ltjax: their line may not say enough."""
+    return f"{os.sep}ltjax{os.sep}" not in str(_raised_in(error))
+
+
+def _raised_in(error: Exception) -> Path:
+    """The file of the program that an error comes from."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and f"{os.sep}ltjax{os.sep}" not in trace.tb_frame.f_code.co_filename
+    return Path(trace.tb_frame.f_code.co_filename if trace is not None else "")
 
 
 def _lost(error: Exception) -> NoReturn:

@@ -66,7 +66,7 @@ def keep_compiled_programs() -> None:
     try:
         flags = next(
             line
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
             if line.startswith(("flags", "Features"))
         )
     except (OSError, StopIteration):

@@ -15,6 +15,15 @@ def get(config: Any, path: str) -> Any:
     return config
 
 
+def has(config: Any, path: str) -> bool:
+    """Whether there is a field config.a.b of "a.b"."""
+    for name in path.split("."):
+        if not isinstance(config, (ConfigDict, Mapping)) or name not in config:
+            return False
+        config = config[name]
+    return True
+
+
 def flat(config: Mapping) -> dict[str, Any]:
     """{"a.b": value} of every leaf, tuples as lists, as JSON gives them back."""
     leaves: dict[str, Any] = {}

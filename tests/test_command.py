@@ -189,6 +189,12 @@ WRONG = [
         "flag --config.seed=1.5: invalid literal for int()",
     ),
     (["--config=configs/nothing.py"], "configs/nothing.py"),
+    (["--config=tests/recipes/nothing.py"], "--config has no get_config(); expected one"),
+    (["--config=tests/recipes/small.py"], "fields, such as stages, stage, parameters; begin"),
+    (
+        ["--config=configs/quickstart.py", "--config.init_from=http://example.org/w.pth"],
+        "http://example.org/w.pth is an address; download it and give the file's path",
+    ),
     (
         ["--conifg=configs/quickstart.py"],
         "Unknown command line flag 'conifg'. Did you mean: config",
@@ -233,6 +239,13 @@ def test_wrong_input_is_one_line_that_says_what_to_do(launch, tmp_path, flags, t
     done = launch(*flags, HOME=str(tmp_path), timeout=60)
     assert done.returncode == 2
     assert told in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_platform_that_is_not_there_is_named(launch, tmp_path):
+    done = launch("--config=configs/quickstart.py", f"--workdir={tmp_path}", JAX_PLATFORMS="rocm")
+    assert done.returncode == 2
+    assert "JAX finds no device of JAX_PLATFORMS='rocm' here" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 

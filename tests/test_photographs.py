@@ -14,7 +14,7 @@ from PIL import Image
 from ltjax import augment, data
 from ltjax.experiment import settings
 from ltjax.experiment.experiment import build
-from ltjax.training.loop import train
+from ltjax.training.loop import evaluate, train
 from ltjax.training.programs import StreamedPrograms
 from tests.photographs import COUNTS, TEST, crops, write_list_set
 
@@ -354,11 +354,16 @@ def test_unreadable_images_are_skipped_counted_and_never_trained_on(damaged, tmp
 def test_unreadable_test_images_are_left_out_of_the_figures_and_told(copy, tmp_path, capsys):
     name = (copy / "test.txt").read_text().split()[0]
     (copy / name).write_bytes(b"")
-    result = train(
-        config_for(copy, **{"data.unreadable": "skip", "training.epochs": 1}), tmp_path / "run"
-    )
+    config = config_for(copy, **{"data.unreadable": "skip", "training.epochs": 1})
+    result = train(config, tmp_path / "run")
     assert np.sum(result["confusion"]) == 11
     assert f"{copy}/{name} (not counted in the test figures)" in capsys.readouterr().out
+    said: list[str] = []
+    evaluate(config, tmp_path / "run", said.append)
+    assert said[1:] == [
+        "1 of 12 test images could not be read and are left out of the figures:",
+        f"unreadable image 1: {copy}/{name} (not counted in the test figures)",
+    ]
 
 
 def test_a_streamed_run_killed_in_an_epoch_ends_in_the_same_parameters(root, tmp_path):

@@ -9,10 +9,10 @@ from ml_collections import ConfigDict
 
 from ltjax.augment import AUTOAUGMENT, MIXES
 from ltjax.data import DATASETS, STREAMED, is_streamed
-from ltjax.experiment.ranges import check_ranges
+from ltjax.experiment.ranges import RANGES, check_ranges
 from ltjax.experiment.schedules import learning_rate_schedule, rho_schedule
 from ltjax.experiment.stages import stage_epochs, stages_of
-from ltjax.fields import get
+from ltjax.fields import get, has
 from ltjax.losses import LOSSES
 from ltjax.models import MODELS
 from ltjax.names import unknown
@@ -47,8 +47,9 @@ def resolve(config: ConfigDict) -> ConfigDict:
 
     Raises:
       ValueError: an unknown name (with the nearest right one), a value out of range, or a field
-        still without a value.
+        that is absent or still without a value.
     """
+    _check_whole(config)
     config = config.copy_and_resolve_references()
     config.lock()
     if not is_streamed(config.data.name):
@@ -69,6 +70,19 @@ def resolve(config: ConfigDict) -> ConfigDict:
             f"config.target is {stages_of(config)[-1].config.target!r} in the last stage; expected 'class', which is evaluated"
         )
     return config
+
+
+def _check_whole(config: ConfigDict) -> None:
+    """Raises ValueError for what was not made from configs/base.py, which has every field."""
+    if not isinstance(config, ConfigDict):
+        raise ValueError(f"get_config() returns {type(config).__name__}; expected a ConfigDict")
+    sections = ("name", "stages", "stage", "parameters", "by_dataset", "published", "logging")
+    absent = [path for path in (*sections, *_CHOICES, *RANGES) if not has(config, path)]
+    if absent:
+        raise ValueError(
+            f"the config lacks {len(absent)} fields, such as {', '.join(absent[:3])}; begin"
+            " get_config() with config = base.get_config() (from configs import base)"
+        )
 
 
 def check_one_seed(config: ConfigDict) -> None:

@@ -154,6 +154,8 @@ def load_state_dict(path: str | Path) -> dict[str, Any]:
 def _located(source: str) -> Path:
     """The file that a name stands for."""
     kind, _, name = source.partition(":")
+    if name.startswith("//"):
+        raise ValueError(f"{source} is an address; download it and give the file's path")
     if kind == "package" and name:
         spec = importlib.util.find_spec(name)
         if spec is None or not spec.submodule_search_locations:

@@ -212,7 +212,7 @@ def _fingerprint(variables: Any) -> float:
 def _earlier(workdir: Path, record: dict[str, Any]) -> tuple[list, dict[str, np.ndarray]] | None:
     """Rows and arrays of an interrupted analysis of the same checkpoint with the same settings."""
     try:
-        before = json.loads((workdir / "hessian.json").read_text())
+        before = json.loads((workdir / "hessian.json").read_text(encoding="utf-8"))
         with np.load(workdir / "hessian.npz") as file:
             arrays = dict(file)
     except (OSError, ValueError, KeyError):

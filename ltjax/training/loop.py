@@ -134,10 +134,19 @@ def evaluate(
     running = programs.create(experiment)
     variables = devices.put(variables, devices.replicated(experiment.devices))
     sums = jax.device_get(running.evaluate(variables))
+    left_out = len(experiment.dataset.test_labels) - int(np.sum(sums.confusion))
+    if left_out:
+        lines.append(
+            f"{left_out} of {len(experiment.dataset.test_labels)} test images could not be read and"
+            " are left out of the figures:"
+        )
     if devices.is_lead():
         for line in (*lines, *running.notes()):
             say(line)
-    return {**test_metrics(sums, experiment.groups), "confusion": results.shown(sums.confusion)}
+    return {
+        **test_metrics(sums, experiment.groups),
+        "confusion": results.shown(np.asarray(sums.confusion)),
+    }
 
 
 def test_metrics(sums: EvaluationSums, groups: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -210,7 +219,7 @@ class _Run:
                     self._stop(state, received)
             if self.records[0].confusion is None:  # a finished run started again
                 for record, sums in zip(self.records, self._evaluated(state), strict=True):
-                    record.confusion = sums.confusion
+                    record.confusion = np.asarray(sums.confusion)
         return [record.finish() for record in self.records]
 
     def _enter(self, state: TrainState, epoch: int, display: Display) -> TrainState:
@@ -335,7 +344,7 @@ class _Run:
                 metrics.accuracy(sums.confusion),
             )
             return {"rotation_loss": loss, "rotation_accuracy": accuracy}
-        record.confusion = sums.confusion
+        record.confusion = np.asarray(sums.confusion)
         return test_metrics(sums, self.experiment.groups)
 
     def _save(self, state: TrainState, accuracies: Sequence[float | None] = ()) -> None:

@@ -156,7 +156,7 @@ class Workdir:
         left out.
         """
         file = self.path / "metrics.jsonl"
-        lines = file.read_text().splitlines() if file.exists() else []
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
         rows = []
         for line in lines:
             try:
@@ -188,7 +188,7 @@ class Workdir:
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         if not self._writes:
             return
-        with open(self.path / "metrics.jsonl", "a") as file:
+        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
             file.write(as_json(row) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -253,14 +253,14 @@ def write_atomically(path: Path, text: str) -> None:
     """The file is either the old or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
+    partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
 
 
 def read_json(path: Path) -> dict:
     """A JSON file of a work directory. Raises ValueError, naming it, if it is damaged."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{path} is damaged ({error}); use another --workdir, or delete this one to start anew"

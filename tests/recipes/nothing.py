@@ -1,0 +1,1 @@
+"""A recipe without get_config()."""
