@@ -60,10 +60,11 @@ def get_config() -> ConfigDict:
     config.parameters.frozen_statistics = False
 
     config.data = ConfigDict()
-    # cifar10, cifar100, digits (in memory); image_list, folder, tfds:NAME (photographs, decoded
+    # cifar10, cifar100, digits, npz (in memory); image_list, folder, tfds:NAME (photographs, decoded
     # while training)
     config.data.name = "cifar10"
-    config.data.dir = ""  # where to look first, or the photographs' folder; "" is $LTJAX_DATA_DIR
+    # where to look first, the photographs' folder, or the .npz file; "" is $LTJAX_DATA_DIR
+    config.data.dir = ""
     config.data.download = True  # allowed as the last resort
     config.data.profile = placeholder(str)  # exponential, step, single_majority, counts, full
     config.data.factor = 0.01  # n_min / n_max (exponential, step)
@@ -76,13 +77,20 @@ def get_config() -> ConfigDict:
     config.data.minority_count = placeholder(int)  # images each other class keeps
     # which images are kept; apart from `seed`, so that all seeds share a subset
     config.data.subset_seed = 0
-    config.data.mean = placeholder(tuple)  # normalisation a channel, of pixels in [0, 1]
+    # normalisation a channel, of pixels in [0, 1]; () measures it on the training images (in memory)
+    config.data.mean = placeholder(tuple)
     config.data.std = placeholder(tuple)  # of each channel, above 0
+    # (in memory) 3 repeats grey images, for weights of photographs; 0 is their own
+    config.data.channels = 0
     # (image_list) files with a line an image: path under data.dir, label
     config.data.train_list = ""
     config.data.test_list = ""  # the same for the test images
+    config.data.val_list = ""  # the same for validation images; "" is none
     # of each class (folder without train/ and val/), chosen by subset_seed
     config.data.test_fraction = 0.1
+    # share of each class's training images that is held out (at least one of three) and chooses the
+    # best epoch instead of the test set; 0 is none, or the data's own val split
+    config.data.validation = 0.0
     config.data.train_split = "train"  # (tfds)
     config.data.test_split = "test"  # what is evaluated
     # (photographs) side of the training crop and of evaluation's centre crop
@@ -206,6 +214,9 @@ def get_config() -> ConfigDict:
     config.training.epochs = placeholder(int)  # None is published_epochs
     # what the milestones are stated for; with stages, their sum
     config.training.published_epochs = 200
+    # epochs of the last stage without a better balanced accuracy on the validation images, after
+    # which the run ends; 0 is never
+    config.training.patience = 0
     config.training.batch_size = 128  # global, over all devices
     # parts that a batch is computed in, one after the other, to fit the memory; BatchNorm
     # sees a part
@@ -327,7 +338,7 @@ def get_config() -> ConfigDict:
         )
     # Of photographs nothing is known in advance: what depends on their classes has values that are
     # refused if used.
-    for name in ("image_list", "folder", "tfds"):
+    for name in ("image_list", "folder", "tfds", "npz"):
         config.by_dataset[name] = ConfigDict(photographs)
         config.by_dataset[name].data.update(majority_count=0, minority_count=0)
         config.by_dataset[name].sam = ConfigDict({"rho": 0.05})
@@ -335,6 +346,8 @@ def get_config() -> ConfigDict:
         config.by_dataset[name].loss.reslt = ConfigDict(
             {"beta": 0.9, "medium_from": -1, "tail_from": -1}
         )
+    config.by_dataset.npz.data.update(mean=(), std=())
+    config.by_dataset.npz.augment.padding = 4
     config.lock()  # a recipe that sets a mistyped field is refused, with the nearest right one
     config.stage.unlock()  # a recipe names its own stages; resolving checks what they state
     return config

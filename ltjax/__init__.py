@@ -22,7 +22,7 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-_LAZY = {"Trained": "trained", "load": "trained"}
+_LAZY = {"Trained": "trained", "fit": "fitting", "load": "trained"}
 
 
 def __getattr__(name: str):

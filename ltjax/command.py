@@ -154,11 +154,10 @@ def _train() -> None:
 
     config = _config()
     workdir = _workdir(config)
-    if tuple(config.seeds):
-        train_seeds(config, workdir)
-    else:
-        train(config, workdir)
-    if devices.is_lead():
+    results = train_seeds(config, workdir) if tuple(config.seeds) else [train(config, workdir)]
+    if devices.is_lead() and results[0]["confusion"] is None:
+        print("no report: there are no test and no validation images (config.data.validation)")
+    elif devices.is_lead():
         report.write(seed_folders(config, workdir) or [workdir], workdir)
 
 

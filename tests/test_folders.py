@@ -77,9 +77,12 @@ def test_three_folders_are_three_splits(tmp_path):
     for split, count in (("train", 3), ("val", 2), ("test", 1)):
         write_classes(tmp_path / split, {"ant": count, "cat": count})
     loaded = data.load_folder(str(tmp_path))
-    assert (len(loaded.train_labels), len(loaded.test_labels)) == (6, 2)
+    assert (len(loaded.train_labels), len(loaded.val_labels), len(loaded.test_labels)) == (6, 4, 2)
     assert all("/test/" in loaded.test.name(index) for index in range(2))
-    assert loaded.notes == (f"left aside in {tmp_path}: val/; the test set is test/",)
+    assert all("/val/" in loaded.val.name(index) for index in range(4))
+    assert loaded.notes == ()
+    (tmp_path / "raw").mkdir()
+    assert data.load_folder(str(tmp_path)).notes == (f"left aside in {tmp_path}: raw/",)
 
 
 def test_a_val_folder_stands_in_for_the_test_set_and_says_so(tmp_path):

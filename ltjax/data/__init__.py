@@ -1,4 +1,4 @@
-"""Data sets: CIFAR and the embedded digits as arrays, lists and folders of photographs as files;
+"""Data sets: CIFAR, the embedded digits and the user's own as arrays, lists and folders of photographs as files;
 the long-tailed subset of each.
 """
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ltjax import imbalance
+from ltjax.data.arrays import from_arrays, load_npz
 from ltjax.data.cifar import load_cifar10, load_cifar100
 from ltjax.data.dataset import Dataset
 from ltjax.data.digits import load_digits
@@ -22,10 +23,12 @@ __all__ = [
     "Dataset",
     "StreamedDataset",
     "class_counts",
+    "from_arrays",
     "is_streamed",
     "load",
     "load_folder",
     "load_image_list",
+    "load_npz",
     "load_tfds",
     "long_tailed",
 ]
@@ -34,6 +37,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "cifar10": load_cifar10,
     "cifar100": load_cifar100,
     "digits": load_digits,
+    "npz": load_npz,
 }
 """Name in a config -> loader(folder, download)."""
 

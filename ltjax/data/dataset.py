@@ -21,6 +21,7 @@ class Dataset:
       notes: lines that its user should see.
       class_ids: the user's id of each class in label order, a permutation of 0..C-1; () where labels
         are the user's own.
+      val_images, val_labels: of the validation split; none by default.
     """
 
     name: str
@@ -32,9 +33,13 @@ class Dataset:
     source: str
     notes: tuple[str, ...] = ()
     class_ids: tuple[int, ...] = ()
+    val_images: np.ndarray = dataclasses.field(
+        default_factory=lambda: np.zeros((0, 1, 1, 1), np.uint8)
+    )
+    val_labels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
 
     def __post_init__(self) -> None:
-        for split in ("train", "test"):
+        for split in ("train", "val", "test"):
             images, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
             if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(labels):
                 raise ValueError(
@@ -55,7 +60,7 @@ class Dataset:
         return self.train_images.shape[1:]
 
     def read(self, split: str, indices: np.ndarray) -> np.ndarray:
-        """Images of "train" or "test": uint8 [len(indices), H, W, C]."""
+        """Images of "train", "val" or "test": uint8 [len(indices), H, W, C]."""
         return getattr(self, f"{split}_images")[indices]
 
     def digest(self) -> str:
@@ -68,4 +73,50 @@ class Dataset:
         """The same data set with these training images alone."""
         return dataclasses.replace(
             self, train_images=self.train_images[indices], train_labels=self.train_labels[indices]
+        )
+
+    def hold_out(self, indices: np.ndarray) -> Dataset:
+        """These training images become the validation split."""
+        kept = self.keep_training(np.setdiff1d(np.arange(len(self.train_labels)), indices))
+        return dataclasses.replace(
+            kept, val_images=self.train_images[indices], val_labels=self.train_labels[indices]
+        )
+
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of the training pixels in [0, 1], a channel; a constant
+        channel's deviation is 1.
+        """
+        channels = range(self.image_shape[2])
+        # Exact counts of the 256 values: sums of floats would depend on their order.
+        counts = [np.bincount(self.train_images[..., c].ravel(), minlength=256) for c in channels]
+        values = np.arange(256) / 255
+        means = [np.average(values, weights=count) for count in counts]
+        deviations = [
+            np.sqrt(np.average((values - mean) ** 2, weights=count))
+            for mean, count in zip(means, counts, strict=True)
+        ]
+        return (
+            tuple(round(float(mean), 6) for mean in means),
+            tuple(round(float(deviation), 6) or 1.0 for deviation in deviations),
+        )
+
+    def with_channels(self, channels: int) -> Dataset:
+        """Grey images repeated to `channels`; 0 leaves them.
+
+        Raises:
+          ValueError: images of another number of channels that are not grey.
+        """
+        own = self.image_shape[2]
+        if channels in (0, own):
+            return self
+        if own != 1:
+            raise ValueError(
+                f"config.data.channels is {channels}, {self.name} has images of {own} channels;"
+                " expected 0, or grey images"
+            )
+        return dataclasses.replace(
+            self,
+            train_images=np.repeat(self.train_images, channels, axis=3),
+            val_images=np.repeat(self.val_images, channels, axis=3),
+            test_images=np.repeat(self.test_images, channels, axis=3),
         )

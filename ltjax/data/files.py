@@ -76,6 +76,7 @@ class StreamedDataset:
     Attributes:
       name: as in a config.
       train, test: the splits.
+      val: the validation split; None by default.
       class_names: C names, in label order.
       source: where the images came from, for the record.
       class_ids: the user's id of each class in label order: its list's label, its folder's place in
@@ -94,6 +95,7 @@ class StreamedDataset:
     image_size: int = 224
     shorter_side: int = 256
     notes: tuple[str, ...] = ()
+    val: Images | None = None
 
     @property
     def num_classes(self) -> int:
@@ -110,6 +112,17 @@ class StreamedDataset:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         return self.image_size, self.image_size, 3
+
+    @property
+    def val_labels(self) -> np.ndarray:
+        return self.val.labels if self.val is not None else np.zeros(0, np.int32)
+
+    def hold_out(self, indices: np.ndarray) -> StreamedDataset:
+        """These training images become the validation split."""
+        kept = np.setdiff1d(np.arange(len(self.train_labels)), indices)
+        return dataclasses.replace(
+            self, train=self.train.chosen(kept), val=self.train.chosen(indices)
+        )
 
     def keep_training(self, indices: np.ndarray) -> StreamedDataset:
         """The same data set with these training images alone."""
@@ -155,13 +168,14 @@ def readable(images: Images, index: int, view) -> np.ndarray:
 
 
 def load_image_list(
-    folder: str, train_list: str, test_list: str, **options: int
+    folder: str, train_list: str, test_list: str, val_list: str = "", **options: int
 ) -> StreamedDataset:
     """The published list format: a line an image, its path under `folder` and its label.
 
     Args:
       folder: root of the paths.
-      train_list, test_list: files; a relative path is looked for here and under `folder`.
+      train_list, test_list, val_list: files; a relative path is looked for here and under `folder`.
+        Without the last there is no validation split.
       **options: image_size and shorter_side of `StreamedDataset`.
 
     Returns:
@@ -175,19 +189,21 @@ def load_image_list(
     """
     root = root_folder(folder, "image_list")
     train_paths, train_labels = _read_list(_list_file(root, train_list, "train_list"))
-    test_paths, test_labels = _read_list(_list_file(root, test_list, "test_list"))
-    _check_paths(root, train_paths, test_paths)
-    num_classes = max(train_labels.max(), test_labels.max()) + 1
+    found = [(train_paths, train_labels), _read_list(_list_file(root, test_list, "test_list"))]
+    if val_list:
+        found.append(_read_list(_list_file(root, val_list, "val_list")))
+    _check_paths(root, [paths for paths, _ in found])
+    num_classes = max(labels.max() for _, labels in found) + 1
     counts = np.bincount(train_labels, minlength=num_classes)
     if not counts.all():
         missing = np.flatnonzero(counts == 0)
         raise ValueError(
-            f"{train_list}: label {missing[0]} has no training image ({len(missing)} such labels); expected labels 0..{num_classes - 1},"
-            " each at least once"
+            f"{train_list}: label {missing[0]} has no training image ({len(missing)} such labels);"
+            f" expected labels 0..{num_classes - 1}, each at least once"
         )
     names = [str(label) for label in range(num_classes)]
-    readers = Files(str(root), train_paths), Files(str(root), test_paths)
-    labels = train_labels, test_labels
+    readers = [Files(str(root), paths) for paths, _ in found]
+    labels = [labels for _, labels in found]
     return numbered("image_list", readers, labels, names, str(root), **options)
 
 
@@ -221,17 +237,17 @@ def load_tfds(
 
 def numbered(
     name: str,
-    readers: tuple[Reader, Reader],
-    labels: tuple[np.ndarray, np.ndarray],
+    readers: Sequence[Reader],
+    labels: Sequence[np.ndarray],
     names: Sequence[str],
     source: str,
     **options: Any,
 ) -> StreamedDataset:
-    """Training and test split, classes by descending training count (equal counts keep their order).
+    """The splits, classes by descending training count (equal counts keep their order).
 
     Args:
       name: as in a config.
-      readers: of the training and the test images.
+      readers: of the training, the test and perhaps the validation images.
       labels: theirs in the source's order, int [N] each.
       names: of the classes in the source's order.
       source: where the images came from.
@@ -240,7 +256,7 @@ def numbered(
     Raises:
       ValueError: labels outside 0..C-1, as some sets have them for a test split kept secret.
     """
-    for split, old in zip(("train", "test"), labels, strict=True):
+    for split, old in zip(("train", "test", "validation"), labels, strict=False):
         bad = int(np.sum((old < 0) | (old >= len(names))))
         if bad:
             raise ValueError(
@@ -251,11 +267,12 @@ def numbered(
     order = np.argsort(-np.bincount(labels[0], minlength=len(names)), kind="stable")
     new = np.empty(len(names), np.int32)
     new[order] = np.arange(len(names), dtype=np.int32)
-    train, test = (
+    train, test, *val = (
         Images(reader, np.arange(len(old)), new[old])
         for reader, old in zip(readers, labels, strict=True)
     )
     class_names, ids = tuple(names[label] for label in order), tuple(order.tolist())
+    options["val"] = val[0] if val else None
     return StreamedDataset(name, train, test, class_names, source, ids, **options)
 
 
@@ -320,20 +337,22 @@ def _text(path: Path) -> str:
         ) from None
 
 
-def _check_paths(root: Path, train_paths: list[str], test_paths: list[str]) -> None:
+def _check_paths(root: Path, lists: list[list[str]]) -> None:
     """No path twice, all there. Folders are listed whole: one call a folder instead of one an
     image.
     """
-    twice = [path for path, count in Counter(train_paths + test_paths).items() if count > 1]
+    every = [path for paths in lists for path in paths]
+    twice = [path for path, count in Counter(every).items() if count > 1]
     if twice:
-        both = set(train_paths) & set(test_paths)
-        where = f"{len(both)} of them in both lists" if both else "within a list"
+        shared = Counter(path for paths in lists for path in set(paths))
+        both = sum(count > 1 for count in shared.values())
+        where = f"{both} of them in both lists" if both else "within a list"
         raise ValueError(
             f"{len(twice)} paths are listed twice, {where}, such as {twice[0]}; list each image once"
         )
     folders: dict[str, set[str]] = {}
     missing = []
-    for path in train_paths + test_paths:
+    for path in every:
         folder, name = os.path.split(path)
         if folder not in folders:
             try:
@@ -345,6 +364,6 @@ def _check_paths(root: Path, train_paths: list[str], test_paths: list[str]) -> N
     if missing:
         some = ", ".join(missing[:3])
         raise FileNotFoundError(
-            f"{len(missing)} of {len(train_paths) + len(test_paths)} listed images are not under {root}, such as {some};"
+            f"{len(missing)} of {len(every)} listed images are not under {root}, such as {some};"
             " is config.data.dir the lists' root?"
         )

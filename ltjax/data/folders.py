@@ -27,12 +27,12 @@ _SPLITS = {
 def load_folder(
     folder: str, *, test_fraction: float = 0.1, split_seed: int = 0, **options: int
 ) -> StreamedDataset:
-    """One sub-folder a class: FOLDER/CLASS/*.jpg, split by a seed; or FOLDER/train/CLASS/ and
-    FOLDER/test/CLASS/.
+    """One sub-folder a class: FOLDER/CLASS/*.jpg, split by a seed; or FOLDER/train/CLASS/,
+    FOLDER/test/CLASS/ and, if you like, FOLDER/val/CLASS/.
 
     An image is whatever Pillow reads, at any depth below its class's folder, through links to other
-    folders too (each folder once). Beside train/ and test/ a val/ is left aside; where there is no
-    test/, val/ stands in for it. `notes` of the result tell that, and what was passed over.
+    folders too (each folder once). Where there is no test/, val/ stands in for it. `notes` of the
+    result tell that, and what was passed over.
 
     Args:
       folder: root.
@@ -51,29 +51,29 @@ def load_folder(
     passed: Counter[str] = Counter()
     if halves:
         names = sorted({path.name for half in halves for path in _folders(half)})
-        (train_paths, train_labels), (test_paths, test_labels) = (
-            _class_folders(root, half, names, passed) for half in halves
-        )
+        found = [_class_folders(root, half, names, passed) for half in halves]
     else:
         names = [path.name for path in _folders(root)]
         paths, labels = _class_folders(root, root, names, passed)
         held_out = _held_out(labels, len(names), test_fraction, split_seed)
-        train_paths, test_paths = (
-            [path for path, out in zip(paths, held_out, strict=True) if out == half]
+        found = [
+            (
+                [path for path, out in zip(paths, held_out, strict=True) if out == half],
+                labels[held_out == half],
+            )
             for half in (False, True)
-        )
-        train_labels, test_labels = labels[~held_out], labels[held_out]
-    _check(root, names, train_labels, test_labels)
+        ]
+    _check(root, names, found[0][1], found[1][1])
     if passed:
         notes.append(f"passed over in {root}: {_told(passed)}")
-    readers = Files(str(root), train_paths), Files(str(root), test_paths)
-    labels_of = train_labels, test_labels
+    readers = [Files(str(root), paths) for paths, _ in found]
+    labels_of = [labels for _, labels in found]
     return numbered("folder", readers, labels_of, names, str(root), notes=tuple(notes), **options)
 
 
-def _halves(root: Path) -> tuple[tuple[Path, Path] | None, list[str]]:
-    """The folders of the training and the test images where `root` is split already, and what there
-    is to say about them.
+def _halves(root: Path) -> tuple[list[Path], list[str]]:
+    """The folders of the training, the test and perhaps the validation images where `root` is split
+    already, and what there is to say about them.
     """
     folders = _folders(root)
     found: dict[str, Path] = {}
@@ -87,7 +87,7 @@ def _halves(root: Path) -> tuple[tuple[Path, Path] | None, list[str]]:
         if split:
             found[split] = path
     if len(found) < 2 or ("train" not in found and len(found) < len(folders)):
-        return None, []  # a class may be called test
+        return [], []  # a class may be called test
     if "train" not in found:
         raise ValueError(
             f"{root} holds {' and '.join(path.name + '/' for path in found.values())} but no"
@@ -97,13 +97,11 @@ def _halves(root: Path) -> tuple[tuple[Path, Path] | None, list[str]]:
     if "test" not in found:
         name = found["val"].name
         notes.append(f"{name}/ stands in for the test set, since {root} holds no test/")
-    aside = [path.name for path in folders if path not in (found["train"], found.get("test"))]
-    if "test" in found and aside:
-        notes.append(
-            f"left aside in {root}: {', '.join(name + '/' for name in aside)};"
-            f" the test set is {found['test'].name}/"
-        )
-    return (found["train"], found.get("test") or found["val"]), notes
+    used = [found[split] for split in ("train", "test", "val") if split in found]
+    aside = [path.name for path in folders if path not in used]
+    if aside:
+        notes.append(f"left aside in {root}: {', '.join(name + '/' for name in aside)}")
+    return used, notes
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -150,20 +150,22 @@ def training_batches(
 def evaluation_batches(
     dataset: StreamedDataset,
     *,
+    split: str = "test",
     batch_size: int,
     rows: Callable[[int], np.ndarray] = np.arange,
     workers: int = 0,
 ) -> Iterator[Batch]:
-    """Every test image once, in order, in batches of one size; the last is padded with label -1.
-    Arguments as `training_batches`.
+    """Every image of "test" or "val" once, in order, in batches of one size; the last is padded
+    with label -1. Arguments as `training_batches`.
     """
-    count = len(dataset.test_labels)
+    images: Images = getattr(dataset, split)
+    count = len(images.labels)
     steps = []
     for first in range(0, count, batch_size):
         places = first + rows(batch_size)
         steps.append(Step(0, places, np.where(places < count, places, -1)))
     yield from _decoded(
-        Source(dataset.test, steps, None, dataset.image_size, dataset.shorter_side), workers
+        Source(images, steps, None, dataset.image_size, dataset.shorter_side), workers
     )
 
 

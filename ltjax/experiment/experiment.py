@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from ltjax import data, devices, metrics, reweighting
 from ltjax.data import stream
+from ltjax.data.splits import validation_members
 from ltjax.experiment import schedules
 from ltjax.experiment.initial import load_variables, taken_over
 from ltjax.experiment.parameters import trained_parameters
@@ -47,6 +48,18 @@ class Experiment:
     def recipe(self) -> Recipe:
         """Of the last stage, which is the one evaluated."""
         return self.recipes[-1]
+
+    @property
+    def splits(self) -> list[str]:
+        """Of "val" and "test", those that have images."""
+        return [name for name in ("val", "test") if len(getattr(self.dataset, f"{name}_labels"))]
+
+    @property
+    def criterion(self) -> str:
+        """What in a row of metrics.jsonl makes its epoch the best; without validation images the
+        test accuracy, for the record only.
+        """
+        return "val_balanced_accuracy" if "val" in self.splits else "test_accuracy"
 
     def of_seed(self, seed: int) -> Experiment:
         """The same with another seed, on the same images."""
@@ -164,25 +177,43 @@ class Experiment:
         return self.dataset.image_shape
 
 
-def build(config: ConfigDict) -> Experiment:
+def build(config: ConfigDict, given: data.Dataset | None = None) -> Experiment:
     """Makes a resolved config into an experiment.
+
+    Args:
+      config: resolved; where it leaves the normalisation to the training images, the experiment's
+        own states it.
+      given: the images, if they are not to be read from where the config says.
 
     Raises:
       ValueError: values that do not fit together or a corrupt data file; FileNotFoundError: no
         data. One line each.
     """
     used = devices.use_devices(config.training.batch_size, config.training.cpu_devices)
-    whole = _whole(config.data)
+    whole = _whole(config.data) if given is None else given
+    if isinstance(whole, data.Dataset):
+        whole = whole.with_channels(config.data.channels)
     counts = data.class_counts(
         whole,
         config.data.profile,
         **{name: config.data[name] for name in _PROFILE_OPTIONS},
     )
     dataset = data.long_tailed(whole, counts, config.data.subset_seed)
+    if config.data.validation:
+        dataset = _validated(dataset, config.data)
+        counts = np.bincount(dataset.train_labels, minlength=dataset.num_classes)
+    if config.training.patience and not len(dataset.val_labels):
+        raise ValueError(
+            f"config.training.patience is {config.training.patience} without validation images;"
+            " give --config.data.validation=0.1, or data with a validation split"
+        )
     if config.training.drop_last and len(dataset.train_labels) < config.training.batch_size:
         raise ValueError(
             f"config.training.drop_last leaves no step: {len(dataset.train_labels)} images, batch {config.training.batch_size}"
         )
+    if not len(config.data.mean) and isinstance(dataset, data.Dataset):
+        config = config.copy_and_resolve_references()
+        config.data.mean, config.data.std = dataset.normalisation()
     if len(config.data.mean) != dataset.image_shape[-1]:
         raise ValueError(
             f"config.data.mean is {config.data.mean}; expected {dataset.image_shape[-1]} values, one a channel"
@@ -199,6 +230,24 @@ def build(config: ConfigDict) -> Experiment:
             )
         recipes.append(made[key])
     return Experiment(config, dataset, counts, groups, stages, recipes, used)
+
+
+def _validated(
+    dataset: data.Dataset | data.StreamedDataset, config: ConfigDict
+) -> data.Dataset | data.StreamedDataset:
+    """With a share of the training images held out."""
+    if len(dataset.val_labels):
+        raise ValueError(
+            f"config.data.validation is {config.validation}, and {dataset.source} has a validation"
+            " split of its own; leave one of them out"
+        )
+    members = validation_members(dataset.train_labels, config.validation, config.subset_seed)
+    if not len(members):
+        raise ValueError(
+            f"config.data.validation is {config.validation}, and no class has the three images that"
+            " it takes to hold one out"
+        )
+    return dataset.hold_out(members)
 
 
 def class_groups(config: ConfigDict, class_counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -228,7 +277,8 @@ def _whole(config: ConfigDict) -> data.Dataset | data.StreamedDataset:
     stream.check_packages()
     sizes = {"image_size": config.image_size, "shorter_side": config.shorter_side}
     if config.name == "image_list":
-        return data.load_image_list(config.dir, config.train_list, config.test_list, **sizes)
+        lists = config.train_list, config.test_list, config.val_list
+        return data.load_image_list(config.dir, *lists, **sizes)
     if config.name == "folder":
         return data.load_folder(
             config.dir, test_fraction=config.test_fraction, split_seed=config.subset_seed, **sizes

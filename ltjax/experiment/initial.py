@@ -50,6 +50,7 @@ def load_variables(
             else f"config.init_from: {source}: {error}"
         ) from None
     variables = jax.tree.map(lambda value: value.astype(jnp.float32), variables)
+    _check_channels(variables, image_shape, source)
     anew = {"init_except": config.init_except, "parameters.reset": reset}
     patterns = {where: pattern for where, pattern in anew.items() if pattern}
     if patterns:
@@ -203,6 +204,16 @@ def check_matches(variables: Any, pattern: str, where: str) -> None:
         names = sorted({path[1] for path in paths})
         raise ValueError(
             f"{where}: {pattern!r} matches no parameter; they begin with {', '.join(names)}"
+        )
+
+
+def _check_channels(variables: dict, image_shape: tuple[int, ...], source: str) -> None:
+    stem = next(name for name in ("conv1", "conv_stem") if name in variables["params"])
+    theirs, ours = variables["params"][stem]["kernel"].shape[2], image_shape[2]
+    if theirs != ours:
+        grey = "; --config.data.channels=3 repeats grey images" if ours == 1 else ""
+        raise ValueError(
+            f"config.init_from: {source} is for images of {theirs} channels, these have {ours}{grey}"
         )
 
 

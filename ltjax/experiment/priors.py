@@ -50,6 +50,7 @@ _ADDED: dict[str, float | None] = {
     "cross_entropy": 0.0,
     "focal": 0.0,
     "ldam": 0.0,
+    "label_aware_smoothing": 0.0,
     "reslt": 0.0,
     "balanced_softmax": 1.0,
     "logit_adjusted": None,

@@ -111,7 +111,8 @@ def _check(config: ConfigDict, where: str = "") -> None:
             f"config.seeds is {seeds} with config.logging.wandb, which follows one run at a time; give config.seed, and a run to each"
         )
     num_channels = len(config.data.mean)
-    if len(config.data.std) != num_channels or min(config.data.std) <= 0:
+    needed = is_streamed(config.data.name)  # those in memory are measured where there are none
+    if len(config.data.std) != num_channels or (needed and not num_channels):
         raise ValueError(
             f"config.data.std is {config.data.std}; expected {num_channels} values above 0, as many as data.mean"
         )

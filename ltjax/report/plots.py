@@ -22,13 +22,14 @@ MISTAKES = 25
 
 def curves(summaries: Sequence[Summary]) -> Figure:
     """Loss and accuracy by epoch: a line a seed, a colour a group; test solid, training dotted,
-    rotation accuracy dash-dotted.
+    validation (its balanced accuracy) dashed, rotation accuracy dash-dotted.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     for k, summary in enumerate(summaries):
         colour = f"C{k % 10}"
         for number, run in enumerate(summary.runs):
             tested = [row for row in run.rows if "test_accuracy" in row]
+            validated = [row for row in run.rows if "val_accuracy" in row]
             turned = [row for row in run.rows if "rotation_accuracy" in row]
             learned = [row for row in run.rows if "target" not in row]
             epochs, test_epochs, turned_epochs, learned_epochs = (
@@ -54,6 +55,16 @@ def curves(summaries: Sequence[Summary]) -> Figure:
                 linestyle="-.",
                 **style,
             )
+            for axes, name, factor in (
+                (left, "val_loss", 1),
+                (right, "val_balanced_accuracy", 100),
+            ):
+                axes.plot(
+                    [row["epoch"] + 1 for row in validated],
+                    [factor * row[name] for row in validated],
+                    linestyle="--",
+                    **style,
+                )
             right.plot(
                 test_epochs, [100 * row["test_accuracy"] for row in tested], label=label, **style
             )

@@ -192,7 +192,8 @@ def _row(summary: Summary, shown: Sequence[str]) -> list[str]:
     unfinished = [run for run in summary.runs if not run.finished]
     title = summary.title + (f" (unfinished: {_progress(unfinished[0])})" if unfinished else "")
     figures = [_figure(summary.figures[name]) if name in summary.figures else "" for name in shown]
-    cells = [title, str(len(summary.runs)), *figures, _figure(summary.best)]
+    best = "" if summary.best is None else _figure(summary.best)
+    cells = [title, str(len(summary.runs)), *figures, best]
     return cells + ([f"{summary.published:.1f}"] if summary.published else [])
 
 
@@ -303,8 +304,8 @@ img { max-width: 100%; } code { font-size: .9em; } details { margin: .5em 0; }
 <table><tr>{% for heading in headings %}<th>{{ heading }}</th>{% endfor %}</tr>
 {% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</table>
-<p class="note">Test accuracy in %, of the last epoch; ± is the standard deviation over seeds. The best epoch is chosen by test
-accuracy, as published figures are, and stands beside it for comparison only. Many, medium and few are mean accuracies of the
+<p class="note">Test accuracy in %, of the last epoch; ± is the standard deviation over seeds. The best epoch is chosen by balanced
+accuracy on the validation images where there are any; else by test accuracy, as published figures are, and stands beside it for comparison only. Many, medium and few are mean accuracies of the
 classes with many, medium and few training images.</p>
 {% for name, picture in pictures.items() %}<p><img alt="{{ name }}" src="data:image/png;base64,{{ picture }}"></p>
 {% endfor %}

@@ -23,8 +23,10 @@ FIGURES = {
     "medium": "medium",
     "few": "few",
     "balanced_accuracy": "balanced",
+    "macro_f1": "macro F1",
     "weighted_precision": "precision",
     "weighted_f1": "F1",
+    "val_balanced_accuracy": "validation, balanced",
 }
 """Key in metrics.jsonl -> heading, in the tables' order."""
 
@@ -37,9 +39,11 @@ class Run:
       path: its folder.
       record: config.json.
       rows: metrics.jsonl, one dict an epoch.
-      last: metrics of the last evaluated epoch.
-      best: metrics of the epoch with the highest test accuracy.
-      confusion: int [C, C] of the last epoch, None while a run is unfinished.
+      last: metrics of the last evaluated epoch, on the test images if there are any.
+      best: metrics of the epoch with the highest balanced accuracy on the validation images, or, of
+        a run without any, the highest test accuracy.
+      confusion: int [C, C] of the last epoch on the test images, or the validation images of a run
+        without any; None while a run is unfinished.
     """
 
     path: Path
@@ -77,8 +81,18 @@ class Run:
         return np.asarray(self.last["per_class"], float)
 
     @property
+    def validated(self) -> bool:
+        """Whether validation images chose the best epoch."""
+        return any("val_accuracy" in row for row in self.rows)
+
+    @property
+    def best_accuracy(self) -> float | None:
+        """Test accuracy at the best epoch; None where it is not known (yet)."""
+        return self.best.get("test_accuracy")
+
+    @property
     def finished(self) -> bool:
-        return len(self.rows) == self.config["training.epochs"]
+        return len(self.rows) == self.config["training.epochs"] or self.confusion is not None
 
     @property
     def seconds(self) -> float:
@@ -110,17 +124,22 @@ def load_run(path: Path) -> Run:
     record = read_json(path / "config.json")
     result = read_json(path / "result.json") if (path / "result.json").exists() else {}
     rows = Workdir(path).read_metrics()
-    evaluated = [row for row in rows if "test_accuracy" in row]
+    evaluated = [row for row in rows if "test_accuracy" in row or "val_accuracy" in row]
     if not evaluated:
         raise FileNotFoundError(f"{path} has no evaluated epoch yet; let it train on first")
     if "last" in result and result["last"] != rows[-1]:
         result = {}  # of an earlier run here, whose checkpoints were deleted to begin anew
+    validated = [row for row in evaluated if "val_accuracy" in row]
+    criterion = "val_balanced_accuracy" if validated else "test_accuracy"
+    best = max(validated or evaluated, key=lambda row: row[criterion])
+    chosen = result.get("best") or {}
+    last = evaluated[-1]
     return Run(
         path=path,
         record=record,
         rows=rows,
-        last=evaluated[-1],
-        best=max(evaluated, key=lambda row: row["test_accuracy"]),
+        last=last if "per_class" in last else last | {"per_class": last["val_per_class"]},
+        best=chosen if validated and chosen.get("epoch") == best["epoch"] else best,
         confusion=read_confusion(path, result.get("confusion")),
     )
 
@@ -134,14 +153,15 @@ class Summary:
       runs: by seed.
       figures: key of `FIGURES` -> (mean, standard deviation) of the last epoch in %, the deviation
         None for one run.
-      best: (mean, standard deviation) of the best epoch's accuracy in %.
+      best: (mean, standard deviation) of the best epoch's accuracy in %; None where it is not
+        known.
       published: the source's figure in % (its best epoch), or None.
     """
 
     title: str
     runs: list[Run]
     figures: dict[str, tuple[float, float | None]]
-    best: tuple[float, float | None]
+    best: tuple[float, float | None] | None
     published: float | None
 
     def precision_recall_f1(self) -> dict[str, list[float]] | None:
@@ -182,7 +202,7 @@ class Summary:
             ],
             "last_epoch_per_class": [run.last["per_class"] for run in self.runs],
             "last_epoch_precision_recall_f1": self.precision_recall_f1(),
-            "best_epoch_accuracy": _json_pair(self.best),
+            "best_epoch_accuracy": None if self.best is None else _json_pair(self.best),
             "published_best_epoch": self.published,
         }
 
@@ -214,11 +234,12 @@ def summarize(runs: Sequence[Run], titles: Sequence[str] = ()) -> list[Summary]:
 def _summary(title: str, runs: list[Run]) -> Summary:
     names = [name for name in FIGURES if all(name in run.last for run in runs)]
     config = runs[0].config
+    best = [100 * run.best_accuracy for run in runs if run.best_accuracy is not None]
     return Summary(
         title=title,
         runs=runs,
         figures={name: _mean_std([100 * run.last[name] for run in runs]) for name in names},
-        best=_mean_std([100 * run.best["test_accuracy"] for run in runs]),
+        best=_mean_std(best) if len(best) == len(runs) else None,
         published=_published(config),
     )
 

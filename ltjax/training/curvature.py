@@ -62,6 +62,7 @@ def analyse(
     """
     check_one_seed(config)
     experiment = build(config)
+    config = experiment.config
     variables = _variables(config, workdir, experiment)
     subsets = list(_subsets(experiment))
     record: dict[str, Any] = {

@@ -15,6 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ltjax import devices, metrics
+from ltjax.data import Dataset
 from ltjax.experiment.experiment import Experiment, build
 from ltjax.experiment.initial import scored_variables
 from ltjax.experiment.settings import check_one_seed
@@ -39,12 +40,13 @@ class Diverged(Exception):
     """The loss became NaN or infinite; the last good checkpoint was kept."""
 
 
-def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+def train(config: ConfigDict, workdir: Path, whole: Dataset | None = None) -> dict[str, Any]:
     """Trains, or continues what `workdir` holds, to the last epoch.
 
     Args:
       config: resolved (`ltjax.training.settings.resolve`), of one seed.
       workdir: created if absent.
+      whole: the images, if they are not to be read from where the config says.
 
     Returns:
       What stands in result.json: last and best epoch's metrics, confusion matrix.
@@ -55,7 +57,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any]:
       Stopped: SIGTERM or Ctrl-C; the state is saved.
     """
     check_one_seed(config)
-    experiment = build(config)
+    experiment = build(config, whole)
     return _train([experiment], [workdir], workdir)[0]
 
 
@@ -111,7 +113,8 @@ def _train(
 def evaluate(
     config: ConfigDict, workdir: Path | None, say: Callable[[str], None] = print
 ) -> dict[str, Any]:
-    """Evaluates the newest checkpoint of `workdir`, or else `config.init_from`, on the test set.
+    """Evaluates the newest checkpoint of `workdir`, or else `config.init_from`, on the test set, or
+    the validation images where there is none.
 
     Args:
       config: resolved.
@@ -128,25 +131,28 @@ def evaluate(
     check_one_seed(config)
     experiment = build(config)
     variables, source = scored_variables(
-        config, workdir, experiment.recipe.model, experiment.dataset
+        experiment.config, workdir, experiment.recipe.model, experiment.dataset
     )
+    if not experiment.splits:
+        raise ValueError("nothing to evaluate on: there are no test and no validation images")
+    split = experiment.splits[-1]
     lines = [*experiment.dataset.notes, f"scored: {source}"]
     running = programs.create(experiment)
     variables = devices.put(variables, devices.replicated(experiment.devices))
-    sums = jax.device_get(running.evaluate(variables))
-    left_out = len(experiment.dataset.test_labels) - int(np.sum(sums.confusion))
+    sums = jax.device_get(running.evaluate(variables, split=split))
+    total = len(getattr(experiment.dataset, f"{split}_labels"))
+    left_out = total - int(np.sum(sums.confusion))
     if left_out:
         lines.append(
-            f"{left_out} of {len(experiment.dataset.test_labels)} test images could not be read and"
+            f"{left_out} of {total} {split} images could not be read and"
             " are left out of the figures:"
         )
     if devices.is_lead():
         for line in (*lines, *running.notes()):
             say(line)
-    return {
-        **test_metrics(sums, experiment.groups),
-        "confusion": results.shown(np.asarray(sums.confusion)),
-    }
+    found = test_metrics(sums, experiment.groups) if split == "test" else val_metrics(sums)
+    found.setdefault("per_class", found.get("val_per_class"))
+    return {**found, "confusion": results.shown(np.asarray(sums.confusion))}
 
 
 def test_metrics(sums: EvaluationSums, groups: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -171,11 +177,24 @@ def test_metrics(sums: EvaluationSums, groups: dict[str, np.ndarray]) -> dict[st
     row["weighted_precision"], _, row["weighted_f1"] = metrics.weighted_precision_recall_f1(
         sums.confusion
     )
-    row["per_class"] = [
-        None if math.isnan(value) else round(float(value), 6)
-        for value in metrics.per_class_accuracy(sums.confusion)
-    ]
+    row["macro_precision"], _, row["macro_f1"] = metrics.macro_precision_recall_f1(sums.confusion)
+    row["per_class"] = _rounded(metrics.per_class_accuracy(sums.confusion))
     return row
+
+
+def _rounded(values: np.ndarray) -> list[float | None]:
+    return [None if math.isnan(value) else round(float(value), 6) for value in values]
+
+
+def val_metrics(sums: EvaluationSums) -> dict[str, Any]:
+    """Metrics of one evaluation on the validation images; shares in [0, 1]."""
+    return {
+        "val_loss": float(sums.loss) / int(sums.confusion.sum()),
+        "val_accuracy": metrics.accuracy(sums.confusion),
+        "val_balanced_accuracy": metrics.balanced_accuracy(sums.confusion),
+        "val_macro_f1": metrics.macro_precision_recall_f1(sums.confusion)[2],
+        "val_per_class": _rounded(metrics.per_class_accuracy(sums.confusion)),
+    }
 
 
 class _Run:
@@ -210,6 +229,8 @@ class _Run:
             ):
                 display.say(line)
             for epoch in range(first, epochs):
+                if self._out_of_patience(epoch - 1):
+                    break
                 state = self._enter(state, epoch, display)
                 seen, began = int(np.ravel(state.running.count)[0]), time.monotonic()
                 state = self._epoch(state, epoch, position, display, received)
@@ -217,9 +238,14 @@ class _Run:
                 position = 0
                 if epoch + 1 < epochs and devices.any_process(bool(received)):
                     self._stop(state, received)
-            if self.records[0].confusion is None:  # a finished run started again
-                for record, sums in zip(self.records, self._evaluated(state), strict=True):
+            splits = self.experiment.splits
+            if splits and self.records[0].confusion is None:  # a finished run started again
+                for record, sums in zip(
+                    self.records, self._evaluated(state.variables, splits[-1]), strict=True
+                ):
                     record.confusion = np.asarray(sums.confusion)
+            if "val" in splits:
+                self._test_best(display)
         return [record.finish() for record in self.records]
 
     def _enter(self, state: TrainState, epoch: int, display: Display) -> TrainState:
@@ -261,16 +287,23 @@ class _Run:
         which `seconds` do not cover.
         """
         self._check_finite(state, epoch)
+        display.at(epoch, self.experiment.steps_per_epoch, "evaluating")
         last = epoch + 1 == self.config.training.epochs
-        evaluated: list[Any] = [None] * len(self.records)
-        if last or (epoch + 1) % self.config.evaluation.every == 0:
-            display.at(epoch, self.experiment.steps_per_epoch, "evaluating")
-            evaluated = self._evaluated(state)
+        due = (epoch + 1) % self.config.evaluation.every == 0
+        evaluates = last or due or self._out_of_patience(epoch)
+        splits, none = self.experiment.splits, [None] * len(self.records)
+        held_out: dict[str, list[Any]] = {"val": none, "test": none}
+        if evaluates and "val" in splits:
+            held_out["val"] = self._evaluated(state.variables, "val")
+            last |= self._out_of_patience(epoch, held_out["val"])
+        if "test" in splits and (last or (evaluates and "val" not in splits)):
+            held_out["test"] = self._evaluated(state.variables, "test")
         step = int(np.ravel(state.step)[0])
         rows, improved = [], False
-        for record, running, sums in zip(
-            self.records, self._on_host(state.running), evaluated, strict=True
+        for k, (record, running) in enumerate(
+            zip(self.records, self._on_host(state.running), strict=True)
         ):
+            sums = {split: each[k] for split, each in held_out.items() if each[k] is not None}
             rows.append(self._row(record, running, sums, epoch, step, seen, seconds))
             improved |= record.add(rows[-1])
         display.epoch(_mean(rows))
@@ -282,14 +315,14 @@ class _Run:
         asked = (epoch + 1) % chosen.every == 0 or epoch + 1 in chosen.at
         due = asked or devices.any_process(waited)
         if last or due or (improved and self.config.checkpoint.best):
-            self._save(state, [row.get("test_accuracy") for row in rows])
+            self._save(state, [row.get(self.experiment.criterion) for row in rows])
         return state
 
     def _row(
         self,
         record: Record,
         running: Running,
-        sums: EvaluationSums | None,
+        sums: dict[str, EvaluationSums],
         epoch: int,
         step: int,
         seen: int,
@@ -310,13 +343,13 @@ class _Run:
             **({"seeds_together": len(self.records)} if len(self.records) > 1 else {}),
             **devices.peak_memory(self.experiment.devices),
         }
-        if sums is not None:
-            tested = self._tested(record, sums)
-            row |= tested
+        for split, of_split in sums.items():
+            found = self._tested(record, of_split, split)
+            row |= found
             if not all(
-                math.isfinite(value) for name, value in tested.items() if name.endswith("_loss")
+                math.isfinite(value) for name, value in found.items() if name.endswith("_loss")
             ):
-                raise Diverged(self._diverged(record, epoch, step, "test loss"))
+                raise Diverged(self._diverged(record, epoch, step, f"{split} loss"))
         return row
 
     def _where(self) -> dict[str, str]:
@@ -327,16 +360,55 @@ class _Run:
         where = {"stage": stage.name} if stage.name else {}
         return where if stage.config.target == "class" else where | {"target": stage.config.target}
 
-    def _evaluated(self, state: TrainState) -> list[EvaluationSums]:
-        """Each seed's sums over the test images."""
-        return self._on_host(self.programs.evaluate(state.variables, self.stage))
+    def _evaluated(self, variables: Any, split: str) -> list[EvaluationSums]:
+        """Each seed's sums over the images of a split."""
+        return self._on_host(self.programs.evaluate(variables, self.stage, split))
+
+    def _out_of_patience(self, epoch: int, validated: Sequence[EvaluationSums] = ()) -> bool:
+        """Whether the run ends with this epoch since no seed has become better for too long.
+
+        `validated`: of this epoch, where its rows are not written yet.
+        """
+        last_stage = self.experiment.stages[-1]
+        patience = self.config.training.patience
+        if not patience or self.stage < len(self.experiment.stages) - 1:
+            return False
+        for k, record in enumerate(self.records):
+            best = record.best or {"epoch": -1, self.experiment.criterion: -1.0}
+            since = max(best["epoch"], last_stage.first - 1)
+            if validated:
+                now = metrics.balanced_accuracy(validated[k].confusion)
+                since = epoch if now > best[self.experiment.criterion] else since
+            if epoch - since < patience:
+                return False
+        return True
+
+    def _test_best(self, display: Display) -> None:
+        """Evaluates the test set at each seed's best epoch, and tells it."""
+        bests = [record.best for record in self.records]
+        found = [
+            record.restore(best["step"])
+            for record, best in zip(self.records, bests, strict=True)
+            if best
+        ]
+        there = len(found) == len(bests) and all(
+            one is not None and best is not None and int(one.state.step) == best["step"]
+            for one, best in zip(found, bests, strict=True)
+        )
+        if there and "test" in self.experiment.splits:
+            variables = self.programs.together([one.state.variables for one in found if one])
+            for record, sums in zip(self.records, self._evaluated(variables, "test"), strict=True):
+                record.best = {**(record.best or {}), **test_metrics(sums, self.experiment.groups)}
+        for record in self.records:
+            if record.best:
+                display.say(_best_line(record, len(self.records) > 1))
 
     def _on_host(self, tree: Any) -> list[Any]:
         """Each seed's part, read from the devices."""
         whole, count = jax.device_get(tree), len(self.records)
         return [whole] if count == 1 else programs.apart(whole, count)
 
-    def _tested(self, record: Record, sums: EvaluationSums) -> dict[str, Any]:
+    def _tested(self, record: Record, sums: EvaluationSums, split: str) -> dict[str, Any]:
         """Metrics of an evaluation, for the stage's target."""
         if self.experiment.stages[self.stage].config.target == "rotation":
             loss, accuracy = (
@@ -345,7 +417,7 @@ class _Run:
             )
             return {"rotation_loss": loss, "rotation_accuracy": accuracy}
         record.confusion = np.asarray(sums.confusion)
-        return test_metrics(sums, self.experiment.groups)
+        return test_metrics(sums, self.experiment.groups) if split == "test" else val_metrics(sums)
 
     def _save(self, state: TrainState, accuracies: Sequence[float | None] = ()) -> None:
         for k, (record, part) in enumerate(
@@ -399,6 +471,20 @@ def _mean(rows: list[dict]) -> dict:
     return rows[0] | means | {"images_per_second": sum(row["images_per_second"] for row in rows)}
 
 
+def _best_line(record: Record, several: bool) -> str:
+    """The epoch that the validation images chose."""
+    best = record.best or {}
+    seed = f"seed {record.experiment.config.seed}: " if several else ""
+    validated = f"{100 * best['val_balanced_accuracy']:.2f} %"
+    line = f"{seed}best epoch {best['epoch'] + 1} by validation, balanced accuracy {validated}"
+    if "test_accuracy" not in best:
+        return line
+    return (
+        f"{line}; on the test set {100 * best['balanced_accuracy']:.2f} % balanced,"
+        f" {100 * best['test_accuracy']:.2f} % of all"
+    )
+
+
 def _from_here(state: TrainState) -> str:
     return f"continuing from epoch {int(state.epoch) + 1}, step {int(state.step)}"
 
@@ -407,9 +493,14 @@ def _header(records: list[Record], workdir: Path) -> Iterator[str]:
     """What is about to run, in three lines."""
     experiment = records[0].experiment
     config, dataset, counts = experiment.config, experiment.dataset, experiment.class_counts
+    held_out = ", ".join(
+        f"{len(getattr(dataset, f'{split}_labels')):,} {told} images"
+        for split, told in (("val", "validation"), ("test", "test"))
+        if split in experiment.splits or split == "test"
+    )
     yield (
         f"{config.name}: {config.model.name} on {dataset.name}, {len(dataset.train_labels):,} training images"
-        f" ({counts.max()} to {counts.min()} a class, from {dataset.source}), {len(dataset.test_labels):,} test images"
+        f" ({counts.max()} to {counts.min()} a class, from {dataset.source}), {held_out}"
     )
     yield from dataset.notes
     seeds = ", ".join(str(record.experiment.config.seed) for record in records)

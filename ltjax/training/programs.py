@@ -94,10 +94,11 @@ class Programs:
         self._train = devices.put(
             (dataset.train_images, dataset.train_labels.astype(np.int32)), self._place
         )
-        batch = min(config.evaluation.batch_size, len(dataset.test_labels))
-        self._test = devices.put(
-            _batches(dataset.test_images, dataset.test_labels, batch), self._place
-        )
+        self._held_out = {}
+        for split in self._experiment.splits:
+            images, labels = (getattr(dataset, f"{split}_{what}") for what in ("images", "labels"))
+            batch = min(config.evaluation.batch_size, len(labels))
+            self._held_out[split] = devices.put(_batches(images, labels, batch), self._place)
         self.steps_per_call = (
             (1 if self._on_cpu else 0)
             if config.training.steps_per_call < 0
@@ -147,11 +148,11 @@ class Programs:
         state = program(state, *self._train, epoch_settings, **sizes)
         return state, position + steps + (remainder > 0)
 
-    def evaluate(self, variables: Any, stage: int = -1) -> EvaluationSums:
-        """Every test image once, for the target of a stage."""
+    def evaluate(self, variables: Any, stage: int = -1, split: str = "test") -> EvaluationSums:
+        """Every image of "test" or "val" once, for the target of a stage."""
         recipe = self._experiment.recipes[stage]
         sums = self._no_sums(stage)
-        images, labels = self._test
+        images, labels = self._held_out[split]
         if not self._by_batch:
             return self._evaluate[id(recipe)](variables, sums, images, labels)
         for k in range(labels.shape[0]):
@@ -210,17 +211,16 @@ class StreamedPrograms(Programs):
         self._at = (epoch, position + 1) if position + 1 < steps else (epoch + 1, 0)
         return state, position + 1
 
-    def evaluate(self, variables: Any, stage: int = -1) -> EvaluationSums:
+    def evaluate(self, variables: Any, stage: int = -1, split: str = "test") -> EvaluationSums:
+        images_of: Images = getattr(self._dataset, split)
         count, wanted = len(self._experiment.devices), self._experiment.config.evaluation.batch_size
-        size = -(-min(wanted, len(self._dataset.test_labels)) // count) * count
+        size = -(-min(wanted, len(images_of.labels)) // count) * count
         rows = partial(devices.local_rows, self._experiment.recipe.batch_sharding)
         batches = stream.evaluation_batches(
-            self._dataset, batch_size=size, rows=rows, workers=self._workers
+            self._dataset, split=split, batch_size=size, rows=rows, workers=self._workers
         )
         sums = self._no_sums(stage)
-        for images, labels in _ahead(
-            self._on_devices(batch, size, self._dataset.test) for batch in batches
-        ):
+        for images, labels in _ahead(self._on_devices(batch, size, images_of) for batch in batches):
             sums = self._evaluate[id(self._experiment.recipes[stage])](
                 variables, sums, images, labels
             )
@@ -281,9 +281,7 @@ class StreamedPrograms(Programs):
             if name not in self._seen:
                 self._seen.add(name)
                 what = (
-                    "another image stands in for it"
-                    if training
-                    else "not counted in the test figures"
+                    "another image stands in for it" if training else "not counted in the figures"
                 )
                 self._notes.append(f"unreadable image {len(self._seen)}: {name} ({what})")
         if training and (batch.labels < 0).any():

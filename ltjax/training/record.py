@@ -24,7 +24,7 @@ class Record:
       experiment: of this seed.
       notes: lines for the user that came up before the run could speak.
       rows: of metrics.jsonl.
-      best: the most accurate of them, None before an evaluation.
+      best: of them by the experiment's criterion, None before an evaluation.
       confusion: of the last evaluation.
     """
 
@@ -79,10 +79,9 @@ class Record:
         self.rows = self._folder.rewind_metrics(epoch)
 
     def add(self, row: dict[str, Any]) -> bool:
-        """Writes an epoch's row; whether it is the most accurate so far."""
-        improved = "test_accuracy" in row and (
-            self.best is None or row["test_accuracy"] > self.best["test_accuracy"]
-        )
+        """Writes an epoch's row; whether it is the best so far."""
+        criterion = self.experiment.criterion
+        improved = criterion in row and (self.best is None or row[criterion] > self.best[criterion])
         if improved:
             self.best = row
         self._folder.append_metrics(row)
