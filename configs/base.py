@@ -50,6 +50,11 @@ def get_config() -> ConfigDict:
     # each image)
     config.target = "class"
 
+    config.objective = ConfigDict()  # (stage)
+    # What the network is asked; a key of ltjax.objectives.OBJECTIVES, its options under its name.
+    # A target other than "class", or the reslt loss, takes its place.
+    config.objective.name = "classify"
+
     # (stage) regular expressions match from the start of names such as linear/kernel,
     # layer3_0/bn1/scale
     config.parameters = ConfigDict()

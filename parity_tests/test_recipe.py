@@ -13,6 +13,8 @@ import torch
 from ltjax import augment, losses, models, optim
 from ltjax.experiment.recipe import Recipe, Settings
 from ltjax.experiment.state import create_state
+from ltjax.objectives import Given, Mixing
+from ltjax.objectives.classify import classify
 from ltjax.training.step import update
 from parity_tests import reference
 
@@ -44,9 +46,11 @@ def test_twenty_steps_end_in_the_same_parameters(both_update, adaptive):
     sgd = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=2e-4)
     sam = reference.SAM(sgd, rho=0.8, adaptive=adaptive)
     drw = reference.effective_number(COUNTS)
+    loss = partial(losses.ldam, class_counts=COUNTS)
     recipe = Recipe(
+        objective=classify(Given(loss, COUNTS, Mixing(), view=None, normalize=None)),
         model=models.create("resnet32", 10, classifier="normalized", param_dtype=jnp.float64),
-        loss=partial(losses.ldam, class_counts=COUNTS),
+        loss=loss,
         optimizer=lambda learning_rate: optim.sgd(learning_rate, momentum=0.9, weight_decay=2e-4),
         order=lambda key, labels, epoch: jnp.arange(len(labels)),
         mean=MEAN,

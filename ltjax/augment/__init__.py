@@ -20,6 +20,7 @@ from ltjax.augment.jitter import color_jitter, grey, random_color_jitter, random
 from ltjax.augment.mixing import MIXES, Mixed, cutmix, mixup, remix
 from ltjax.augment.policies import AUTOAUGMENT, Policy, auto_augment, rand_augment
 from ltjax.augment.resized import random_boxes, random_resized_crop, resized_crop
+from ltjax.augment.standard import standard
 
 __all__ = [
     "AUTOAUGMENT",
@@ -49,4 +50,5 @@ __all__ = [
     "resized_crop",
     "rotate90",
     "rotations",
+    "standard",
 ]

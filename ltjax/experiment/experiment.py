@@ -17,9 +17,21 @@ from ltjax.data.splits import validation_members
 from ltjax.experiment import schedules
 from ltjax.experiment.initial import load_variables, taken_over
 from ltjax.experiment.parameters import trained_parameters
-from ltjax.experiment.recipe import ROTATIONS, Recipe, Settings, compiled_as, make_recipe
+from ltjax.experiment.recipe import (
+    Recipe,
+    Settings,
+    compiled_as,
+    learned_counts,
+    make_recipe,
+    objective_name,
+)
 from ltjax.experiment.stages import Stage, stages_of
-from ltjax.experiment.state import TrainState, create_state, initial_variables
+from ltjax.experiment.state import (
+    TrainState,
+    create_state,
+    first_memory,
+    initial_variables,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,18 +107,23 @@ class Experiment:
         )
 
     def settings(self, epoch: int) -> Settings:
-        """Learning rate, radius and class weights of an epoch."""
-        config = self.stages[self.stage_at(epoch)].config
+        """Learning rate, radius and class weights of an epoch, and how far the run (or its stage, if
+        that states the objective) is.
+        """
+        stage = self.stages[self.stage_at(epoch)]
+        config = stage.config
         options = (
             {"beta": config.reweighting.beta}
             if config.reweighting.name == "effective_number"
             else {}
         )
-        counts = self.class_counts if config.target == "class" else np.ones(ROTATIONS)
+        counts = learned_counts(config, self.class_counts)
+        first, epochs, _ = stage.span("objective")
         return Settings(
             learning_rate=jnp.asarray(self.learning_rate(epoch), jnp.result_type(float)),
             rho=jnp.asarray(self.rho(epoch), jnp.result_type(float)),
             class_weights=reweighting.WEIGHTS[config.reweighting.name](counts, **options),
+            progress=jnp.asarray((epoch - first) / epochs, jnp.result_type(float)),
         )
 
     def create_state(self) -> TrainState:
@@ -138,7 +155,8 @@ class Experiment:
             partial(trained_parameters, recipe.trainable),
         )
         return create_state(
-            recipe.model, optimizer, self.image_shape, self.config.seed, variables, trained
+            *(recipe.model, optimizer, self.image_shape, self.config.seed, variables, trained),
+            recipe.objective.memory,
         )
 
     def enter(self, state: TrainState, before: int, stage: int) -> TrainState:
@@ -157,13 +175,15 @@ class Experiment:
     def _enter_next(self, state: TrainState, k: int) -> TrainState:
         stage, recipe = self.stages[k], self.recipes[k]
         pattern = stage.config.parameters.reset if "parameters" in stage.states else ""
-        if pattern or self.stages[k - 1].config.target != stage.config.target:
-            init_key, _ = jax.random.split(jax.random.key(self.config.seed))
-            fresh = initial_variables(
-                recipe.model, self.image_shape, jax.random.fold_in(init_key, k)
-            )
+        before = objective_name(self.stages[k - 1].config)
+        asked_anew = objective_name(stage.config) != before
+        init_key = jax.random.fold_in(jax.random.split(jax.random.key(self.config.seed))[0], k)
+        if pattern or asked_anew:
+            fresh = initial_variables(recipe.model, self.image_shape, init_key)
             variables = taken_over(state.variables, fresh, pattern, f"stage {stage.name!r}")
             state = state.replace(params=variables["params"], batch_stats=variables["batch_stats"])
+        if asked_anew:
+            state = state.replace(memory=first_memory(recipe.objective.memory, init_key))
         if stage.starts_anew:
             state = state.replace(
                 opt_state=recipe.optimizer(jnp.zeros([])).init(

@@ -17,9 +17,10 @@ from ml_collections import ConfigDict
 from ltjax import models
 from ltjax.data import Dataset, StreamedDataset
 from ltjax.experiment.parameters import trained_parameters
-from ltjax.experiment.recipe import create_model, make_optimizer, num_outputs
+from ltjax.experiment.recipe import make_model, make_objective, make_optimizer
 from ltjax.experiment.stages import Stage, stages_of
 from ltjax.experiment.state import TrainState, create_state, initial_variables
+from ltjax.models.heads import is_head
 from ltjax.models.torch_weights import load_state_dict, naming
 from ltjax.workdir.checkpoint import Checkpoints, Restored
 from ltjax.workdir.workdir import Workdir, read_json
@@ -29,7 +30,8 @@ def load_variables(
     config: ConfigDict, model: nn.Module, image_shape: tuple[int, ...], reset: str = ""
 ) -> dict:
     """Variables of the model from `config.init_from`, but for the parameters that match
-    `config.init_except`, or `reset` of the stage that begins with them.
+    `config.init_except`, or `reset` of the stage that begins with them, and for heads that are
+    not there.
 
     Raises:
       ValueError: an unreadable file, or weights of another network.
@@ -53,13 +55,13 @@ def load_variables(
     _check_channels(variables, image_shape, source)
     anew = {"init_except": config.init_except, "parameters.reset": reset}
     patterns = {where: pattern for where, pattern in anew.items() if pattern}
-    if patterns:
+    if patterns or _heads(variables) != _heads(_shapes(model, image_shape)):
         init_key, _ = jax.random.split(jax.random.key(config.seed))
         fresh = initial_variables(model, image_shape, init_key)
         for where, pattern in patterns.items():
             check_matches(fresh, pattern, where)
         whole = "|".join(f"(?:{pattern})" for pattern in patterns.values())
-        return taken_over(variables, fresh, whole, " and ".join(patterns))
+        return taken_over(variables, fresh, whole, " and ".join(patterns) or "init_from")
     check_shapes(variables, config, model, image_shape, f"config.init_from: {source}")
     return variables
 
@@ -70,7 +72,7 @@ def check_shapes(
     """Raises ValueError, naming the source, if the variables are another network's than the
     config's.
     """
-    expected = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, *image_shape))))
+    expected = _shapes(model, image_shape)
     if jax.tree.map(jnp.shape, variables) != jax.tree.map(jnp.shape, expected):
         linear = {name: jnp.shape(value) for name, value in variables["params"]["linear"].items()}
         raise ValueError(
@@ -145,15 +147,17 @@ def run_checkpoint(workdir: Path, newest: int | None = None) -> tuple[Restored, 
     record = read_json(workdir / "config.json")
     config = recorded_config(record)
     stages = stages_of(config)
-    shape = (32, 32, len(config.data.mean))
+    shape, counts = (32, 32, len(config.data.mean)), np.asarray(record["data"]["class_counts"])
 
     def like(number: int) -> TrainState:
         stage = stages[number]
-        model = create_model(stage.config, num_outputs(stage.config, len(record["class_names"])))
+        objective = make_objective(stage.config, counts, shape[:2])
+        model = make_model(stage.config, len(counts), objective)
         trained = partial(trained_parameters, stage.config.parameters.trainable)
+        optimizer = make_optimizer(stage.config)(jnp.zeros([]))
         shapes = jax.eval_shape(
             lambda: create_state(
-                model, make_optimizer(stage.config)(jnp.zeros([])), shape, 0, trained=trained
+                model, optimizer, shape, 0, trained=trained, memory=objective.memory
             )
         )
         place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -176,14 +180,18 @@ def recorded_config(record: dict) -> ConfigDict:
     leaves = {tuple(name.split(".")): _hashable(leaf) for name, leaf in record["config"].items()}
     config = ConfigDict(unflatten_dict(leaves))
     config.stage = config.get("stage", ConfigDict())
+    config.objective = config.get("objective", ConfigDict({"name": "classify"}))
     return config
 
 
 def taken_over(variables: Any, fresh: Any, pattern: str, where: str) -> dict:
-    """`variables` but for the parameters and statistics that match the pattern, which are `fresh`."""
+    """`variables` but for the parameters and statistics that match the pattern or belong to a head
+    that was not there, which are `fresh`.
+    """
     check_matches(fresh, pattern, where)
     old, new = flatten_dict(variables), flatten_dict(fresh)
     anew = {path for path in new if pattern and re.match(pattern, "/".join(path[1:]))}
+    anew |= {path for path in new if path not in old and is_head(path[1])}
     differing = sorted(
         "/".join(path[1:])
         for path in new
@@ -215,6 +223,14 @@ def _check_channels(variables: dict, image_shape: tuple[int, ...], source: str) 
         raise ValueError(
             f"config.init_from: {source} is for images of {theirs} channels, these have {ours}{grey}"
         )
+
+
+def _shapes(model: nn.Module, image_shape: tuple[int, ...]) -> Any:
+    return jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, *image_shape))))
+
+
+def _heads(variables: Any) -> set[str]:
+    return {name for name in variables["params"] if is_head(name)}
 
 
 def _check_numerics(config: ConfigDict, state_dict: Any) -> None:

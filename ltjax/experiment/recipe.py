@@ -1,5 +1,5 @@
-"""One stage of a config made into what the compiled step needs: network, loss, optimiser, sampler,
-augmentation.
+"""One stage of a config made into what the compiled step needs: network, objective, optimiser,
+sampler, augmentation.
 
 `Recipe` holds what is fixed while a program is compiled; `Settings` what changes from epoch to
 epoch and is traced, so that a new learning rate, radius or the start of re-weighting compiles
@@ -23,10 +23,9 @@ import optax
 from flax.traverse_util import path_aware_map
 from ml_collections import ConfigDict
 
-from ltjax import augment, fields, losses, models, optim, sampling
+from ltjax import augment, fields, losses, models, objectives, optim, sampling
 from ltjax.experiment.stages import STAGE_SECTIONS, Stage
-
-ROTATIONS = 4
+from ltjax.objectives.classify import mixing
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,21 +33,15 @@ class Recipe:
     """What is fixed while a stage lasts.
 
     Attributes:
-      model: Flax Linen module.
-      loss: (logits, labels) -> per-example losses.
+      model: Flax Linen module, with the heads that the objective adds.
+      objective: what it is asked in training.
+      loss: (logits, labels) -> per-example losses, of its evaluation.
       optimizer: learning rate -> base optimiser.
       order: (key, labels, epoch) -> indices of the epoch.
       mean, std: normalisation a channel.
-      padding, flip: of the random crop and flip; 0 is off.
-      policy: (key, uint8 images) -> uint8 images, after crop and flip; None is off.
-      jitter: brightness, contrast and saturation of the colour jitter; () is off.
-      cutout: side of the square set to the mean colour; 0 is off.
+      views: of each image, (key, uint8 images) -> normalised images; the first is the config's own
+        augmentation.
       resolution: pixels that images are resized to; 0 is their own.
-      mix: (key, images, labels) -> augment.Mixed; None is off.
-      branch_loss: (branch logits, labels) -> scalar, of a network with branches (ResLT); None for
-        the others.
-      target: "class", or "rotation": four turned copies of each image, labelled by their quarter
-        turns.
       trainable: regular expression of the parameters that train, matched at the start of names such
         as linear/kernel; "" is all.
       frozen_statistics: the network runs in evaluation mode, so BatchNorm statistics stay.
@@ -60,20 +53,14 @@ class Recipe:
     """
 
     model: nn.Module
+    objective: objectives.Objective
     loss: Callable[[jax.Array, jax.Array], jax.Array]
     optimizer: Callable[[jax.Array], optax.GradientTransformation]
     order: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
     mean: Sequence[float]
     std: Sequence[float]
-    padding: int = 4
-    flip: float = 0.5
-    policy: Callable[[jax.Array, jax.Array], jax.Array] | None = None
-    jitter: Sequence[float] = ()
-    cutout: int = 0
+    views: Sequence[objectives.View] = ()
     resolution: int = 0
-    mix: Callable[[jax.Array, jax.Array, jax.Array], augment.Mixed] | None = None
-    branch_loss: Callable[[jax.Array, jax.Array], jax.Array] | None = None
-    target: str = "class"
     trainable: str = ""
     frozen_statistics: bool = False
     accumulate: int = 1
@@ -85,11 +72,14 @@ class Recipe:
 
 
 class Settings(flax.struct.PyTreeNode):
-    """What changes between epochs: learning rate, SAM radius, class weights [C]."""
+    """What changes between epochs: learning rate, SAM radius, class weights [C], and the share of
+    the epochs that are done.
+    """
 
     learning_rate: jax.Array
     rho: jax.Array
     class_weights: jax.Array
+    progress: jax.Array | None = None
 
 
 def make_recipe(
@@ -107,24 +97,17 @@ def make_recipe(
       sharding: of a batch over devices.
     """
     config = stage.config
-    outputs = num_outputs(config, len(class_counts))
-    counts = class_counts if config.target == "class" else np.ones(ROTATIONS)
+    objective = make_objective(config, class_counts, size)
     return Recipe(
-        model=create_model(config, outputs),
-        loss=make_loss(config, counts),
+        model=make_model(config, len(class_counts), objective),
+        objective=objective,
+        loss=make_loss(config, learned_counts(config, class_counts)),
         optimizer=make_optimizer(config),
         order=_order(stage, len(class_counts)),
         mean=tuple(config.data.mean),
         std=tuple(config.data.std),
-        padding=config.augment.padding,
-        flip=config.augment.flip,
-        policy=_policy(config, *size),
-        jitter=tuple(config.augment.jitter) if any(config.augment.jitter) else (),
-        cutout=config.augment.cutout,
+        views=(_view(config, size), *objective.views),
         resolution=config.data.resolution,
-        mix=_mix(config, counts),
-        branch_loss=_branch_loss(config, outputs),
-        target=config.target,
         trainable=config.parameters.trainable,
         frozen_statistics=config.parameters.frozen_statistics,
         accumulate=config.training.accumulate,
@@ -157,14 +140,74 @@ def compiled_leaves(stage: Stage) -> dict[str, Any]:
         "sam.schedule",
         "sam.milestones",
     )
-    leaves = {name: value for name, value in leaves.items() if not name.startswith(arguments)}
+    used = objective_name(stage.config)
+    leaves = {
+        name: value
+        for name, value in leaves.items()
+        if not name.startswith(arguments)
+        and (name.split(".")[:-2] != ["objective"] or name.split(".")[1] == used)
+    }
     if stage.config.sampler.name == "progressive":
         leaves["sampler (first epoch, epochs, published)"] = list(stage.span("sampler"))
     return leaves
 
 
+def objective_name(config: ConfigDict) -> str:
+    """A key of `objectives.OBJECTIVES`: the target or the loss may name it, else the objective
+    does.
+    """
+    for name in (config.target, config.loss.name):
+        if name in objectives.OBJECTIVES:
+            return name
+    return config.objective.name
+
+
+def num_outputs(config: ConfigDict, num_classes: int) -> int:
+    """Of the network, for the config's objective."""
+    return objectives.OBJECTIVES[objective_name(config)].outputs or num_classes
+
+
+def learned_counts(config: ConfigDict, class_counts: np.ndarray) -> np.ndarray:
+    """Training images of each class that the objective learns: those of the data, or as many of
+    each.
+    """
+    outputs = objectives.OBJECTIVES[objective_name(config)].outputs
+    return class_counts if outputs is None else np.ones(outputs)
+
+
+def make_objective(
+    config: ConfigDict, class_counts: np.ndarray, size: tuple[int, int]
+) -> objectives.Objective:
+    """The config's objective.
+
+    Args:
+      class_counts: training images of each class, [C].
+      size: height and width of the images.
+    """
+    name = objective_name(config)
+    method = objectives.OBJECTIVES[name]
+    counts = learned_counts(config, class_counts)
+    given = objectives.Given(
+        loss=make_loss(config, counts),
+        class_counts=counts,
+        mixing=mixing(class_counts=counts, **config.mixing),
+        view=_view(config, size),
+        normalize=partial(
+            augment.normalize, mean=tuple(config.data.mean), std=tuple(config.data.std)
+        ),
+    )
+    section = config.loss if method.named_by == "loss" else config.objective
+    return method.make(given, **section.get(name, {}))
+
+
+def make_model(config: ConfigDict, num_classes: int, objective: objectives.Objective) -> nn.Module:
+    """The config's network with the objective's heads."""
+    model = create_model(config, num_outputs(config, num_classes))
+    return objective.heads(model) if objective.heads else model
+
+
 def create_model(config: ConfigDict, num_classes: int) -> nn.Module:
-    """The config's network."""
+    """The config's network, without heads of an objective."""
     name, options = config.model.name, {}
     if config.model.width:
         options["width"] = config.model.width
@@ -183,20 +226,15 @@ def create_model(config: ConfigDict, num_classes: int) -> nn.Module:
 def make_loss(
     config: ConfigDict, class_counts: np.ndarray
 ) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """The config's loss as (logits, labels) -> per-example losses; ResLT's network is evaluated by
-    cross-entropy of its summed logits.
+    """The config's loss as (logits, labels) -> per-example losses; cross-entropy where an objective
+    brings its own.
     """
-    name = "cross_entropy" if config.loss.name == "reslt" else config.loss.name
+    name = config.loss.name if config.loss.name in losses.LOSSES else "cross_entropy"
     loss = losses.LOSSES[name]
     options: dict[str, Any] = dict(config.loss.get(name, {}))
     if "class_counts" in inspect.signature(loss).parameters:
         options["class_counts"] = class_counts
     return partial(loss, **options)
-
-
-def num_outputs(config: ConfigDict, num_classes: int) -> int:
-    """Of the network, for the config's target."""
-    return num_classes if config.target == "class" else ROTATIONS
 
 
 def _policy(
@@ -209,40 +247,17 @@ def _policy(
     return augment.auto_augment(config.augment.policy, height, width)
 
 
-def _mix(
-    config: ConfigDict, class_counts: np.ndarray
-) -> Callable[[jax.Array, jax.Array, jax.Array], augment.Mixed] | None:
-    mixing = config.mixing
-    if mixing.name == "none":
-        return None
-    if mixing.name == "remix":
-        return partial(
-            augment.remix,
-            class_counts=class_counts,
-            alpha=mixing.alpha,
-            kappa=mixing.kappa,
-            tau=mixing.tau,
-        )
-    mix = augment.MIXES[mixing.name]
-    assert mix is not None  # "none" went above
-    return lambda key, images, labels: mix(key, images, mixing.alpha)
-
-
-def _branch_loss(
-    config: ConfigDict, outputs: int
-) -> Callable[[jax.Array, jax.Array], jax.Array] | None:
-    """ResLT's loss: the medium branch learns from its first class on, the tail branch from its own."""
-    if config.loss.name != "reslt":
-        return None
-    options = config.loss.reslt
-    starts = (0, options.medium_from, options.tail_from)
-    if not 0 <= starts[1] <= starts[2] < outputs:
-        raise ValueError(
-            f"config.loss.reslt.medium_from is {starts[1]}, tail_from {starts[2]}; expected ascending classes below {outputs}"
-        )
-    masks = np.arange(outputs)[None] >= np.asarray(starts)[:, None]
+def _view(config: ConfigDict, size: tuple[int, int]) -> objectives.View:
+    """The config's own augmentation."""
     return partial(
-        losses.reslt, branch_masks=masks, beta=options.beta, label_smoothing=options.label_smoothing
+        augment.standard,
+        mean=tuple(config.data.mean),
+        std=tuple(config.data.std),
+        padding=config.augment.padding,
+        flip=config.augment.flip,
+        policy=_policy(config, *size),
+        jitter=tuple(config.augment.jitter) if any(config.augment.jitter) else (),
+        cutout=config.augment.cutout,
     )
 
 

@@ -10,25 +10,32 @@ from ml_collections import ConfigDict
 from ltjax.augment import AUTOAUGMENT, MIXES
 from ltjax.data import DATASETS, STREAMED, is_streamed
 from ltjax.experiment.ranges import RANGES, check_ranges
+from ltjax.experiment.recipe import objective_name
 from ltjax.experiment.schedules import learning_rate_schedule, rho_schedule
 from ltjax.experiment.stages import stage_epochs, stages_of
 from ltjax.fields import get, has
 from ltjax.losses import LOSSES
 from ltjax.models import MODELS
 from ltjax.names import unknown
+from ltjax.objectives import OBJECTIVES
 from ltjax.optim import OPTIMIZERS
 from ltjax.reweighting import WEIGHTS
 from ltjax.sampling import SAMPLERS
 
+_NAMED = {
+    section: [name for name, method in OBJECTIVES.items() if method.named_by == section]
+    for section in ("objective", "loss", "target")
+}
 _CHOICES: dict[str, Collection[str]] = {
     "data.unreadable": ("error", "skip"),
     "model.name": MODELS,
     "model.classifier": ("linear", "normalized", "scaled"),
     "model.dtype": ("float32", "bfloat16"),
-    "loss.name": (*LOSSES, "reslt"),
+    "loss.name": (*LOSSES, *_NAMED["loss"]),
     "reweighting.name": WEIGHTS,
     "sampler.name": SAMPLERS,
-    "target": ("class", "rotation"),
+    "target": ("class", *_NAMED["target"]),
+    "objective.name": _NAMED["objective"],
     "augment.policy": ("none", *AUTOAUGMENT, "rand_augment"),
     "mixing.name": MIXES,
     "hessian.images": ("train", "test"),
@@ -150,23 +157,36 @@ def _check(config: ConfigDict, where: str = "") -> None:
             raise ValueError(
                 f"{where}config.{path} is {get(config, path)!r}; expected a regular expression ({error})"
             ) from None
-    if (config.loss.name == "reslt") != config.model.name.startswith(
-        "reslt_"
-    ) and config.target == "class":
+    _check_objective(config, where)
+
+
+def _check_objective(config: ConfigDict, where: str) -> None:
+    """What the objective asks of the rest of the config."""
+    name = objective_name(config)
+    method = OBJECTIVES[name]
+    for other, asked in OBJECTIVES.items():
+        its_network = bool(asked.network) and config.model.name.startswith(asked.network)
+        if asked.network and method.outputs is None and (name == other) != its_network:
+            raise ValueError(
+                f"{where}config.{method.named_by}.name is {name!r} with config.model.name"
+                f" {config.model.name!r}; the {other} {asked.named_by} and the {asked.network}"
+                " networks go together"
+            )
+    what = f"{where}the {name} {method.named_by}"
+    if config.training.accumulate > 1 and not method.in_parts:
         raise ValueError(
-            f"{where}config.loss.name is {config.loss.name!r} with config.model.name {config.model.name!r};"
-            " the reslt loss and the reslt_ networks go together"
+            f"{what} is not a mean over images; config.training.accumulate is"
+            f" {config.training.accumulate}, expected 1"
         )
-    if config.loss.name == "reslt" and config.training.accumulate > 1:
+    if config.reweighting.name != "none" and not method.class_weights:
         raise ValueError(
-            f"{where}the reslt loss is not a mean over images; config.training.accumulate is {config.training.accumulate}, expected 1"
+            f"{what} takes no class weights; config.reweighting.name is"
+            f" {config.reweighting.name!r}, expected 'none'"
         )
-    if config.loss.name == "reslt" and (
-        config.reweighting.name != "none" or config.mixing.name == "remix"
-    ):
+    if method.mixings is not None and config.mixing.name not in method.mixings:
         raise ValueError(
-            f"{where}the reslt loss takes no class weights (config.reweighting.name is {config.reweighting.name!r}) and no remix"
-            f" (config.mixing.name is {config.mixing.name!r})"
+            f"{what} takes no {config.mixing.name}; config.mixing.name is expected to be"
+            f" {' or '.join(map(repr, method.mixings))}"
         )
 
 

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from ltjax.names import unknown
 
 STAGE_SECTIONS = (
-    *("target", "parameters", "loss", "reweighting", "sampler", "augment", "mixing"),
+    *("target", "objective", "parameters", "loss", "reweighting", "sampler", "augment", "mixing"),
     *("optimizer", "learning_rate", "sam"),
 )
 """What a stage may state besides its epochs."""
@@ -38,7 +38,7 @@ class Stage:
     @property
     def starts_anew(self) -> bool:
         """Whether the optimiser's momentum is dropped when it begins."""
-        return not self.states.isdisjoint(("target", "parameters", "optimizer"))
+        return not self.states.isdisjoint(("target", "objective", "parameters", "optimizer"))
 
     def span(self, section: str) -> tuple[int, int, int]:
         """First epoch, epochs and published epochs that a schedule of this section counts in: the

@@ -50,6 +50,7 @@ class TrainState(flax.struct.PyTreeNode):
       params, batch_stats: of the network.
       opt_state: of the base optimiser.
       running: sums over this epoch.
+      memory: of the objective, a pytree; () where it has none.
     """
 
     step: jax.Array
@@ -60,6 +61,7 @@ class TrainState(flax.struct.PyTreeNode):
     batch_stats: Any
     opt_state: Any
     running: Running
+    memory: Any = ()
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -79,6 +81,7 @@ def create_state(
     seed: int,
     variables: Any = None,
     trained: Callable[[Any], Any] = lambda params: params,
+    memory: Callable[[jax.Array], Any] | None = None,
 ) -> TrainState:
     """A fresh state; the network starts from `variables` if given, else from the seed.
 
@@ -89,6 +92,7 @@ def create_state(
       seed: of initial weights, order and augmentation.
       variables: {"params", "batch_stats"} to start from.
       trained: the part of the parameters that the optimiser sees.
+      memory: key -> the objective's memory; None is none.
     """
     init_key, run_key = jax.random.split(jax.random.key(seed))
 
@@ -105,6 +109,7 @@ def create_state(
             batch_stats=variables["batch_stats"],
             opt_state=optimizer.init(trained(variables["params"])),
             running=Running.zeros(),
+            memory=first_memory(memory, init_key),
         )
 
     return fresh(init_key, run_key, variables)
@@ -115,6 +120,11 @@ def initial_variables(
 ) -> dict[str, Any]:
     """A network's random start."""
     return jax.jit(lambda key: model.init(key, jnp.zeros((1, *image_shape))))(key)
+
+
+def first_memory(memory: Callable[[jax.Array], Any] | None, init_key: jax.Array) -> Any:
+    """An objective's memory at its start; () where it has none."""
+    return memory(jax.random.fold_in(init_key, 1)) if memory else ()
 
 
 def _zero() -> jax.Array:

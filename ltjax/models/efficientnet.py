@@ -143,7 +143,8 @@ class EfficientNet(nn.Module):
     """Stem, inverted bottlenecks, 1x1 head, global average pool, dropout, classifier.
 
     Apply to images [B, H, W, C] in floating point; returns logits [B, num_classes] in float32 or
-    wider. Training draws from the "dropout" stream: `apply(..., train=True, rngs={"dropout": key},
+    wider, with features=True a pair: the logits, and what the classifier reads, [B, D]. Training
+    draws from the "dropout" stream: `apply(..., train=True, rngs={"dropout": key},
     mutable=["batch_stats"])`.
 
     Attributes:
@@ -167,7 +168,7 @@ class EfficientNet(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, images: jax.Array, train: bool = False, features: bool = False) -> Any:
         if self.numerics not in ("tensorflow", "torch"):
             raise ValueError(
                 f"EfficientNet numerics is {self.numerics!r}; expected 'tensorflow' or 'torch'"
@@ -199,7 +200,7 @@ class EfficientNet(nn.Module):
             scaling.dropout if self.dropout is None else self.dropout, deterministic=not train
         )(x)
         init = torch_uniform(x.shape[-1])
-        return classifier(
+        logits = classifier(
             self.classifier,
             self.num_classes,
             dtype=None,
@@ -207,6 +208,7 @@ class EfficientNet(nn.Module):
             name="linear",
             kernel_init=init,
         )(x)
+        return (logits, x) if features else logits
 
 
 def _round(channels: int, width: float) -> int:

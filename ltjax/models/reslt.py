@@ -25,7 +25,8 @@ class ResLT(nn.Module):
     """Three residual branches over one backbone; the prediction is the sum of their logits.
 
     Apply to images [B, H, W, C]; returns the summed logits [B, num_classes], or with branches=True
-    each branch's [3, B, num_classes].
+    each branch's [3, B, num_classes]. features=True gives a pair: the logits, and what the
+    classifier reads, [B, D] (the branches' sum) or [3, B, D].
 
     Attributes:
       num_classes: C.
@@ -47,7 +48,13 @@ class ResLT(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, images: jax.Array, train: bool = False, branches: bool = False) -> jax.Array:
+    def __call__(
+        self,
+        images: jax.Array,
+        train: bool = False,
+        branches: bool = False,
+        features: bool = False,
+    ) -> Any:
         _check(self)
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         grouped = self.head == "grouped"
@@ -55,7 +62,7 @@ class ResLT(nn.Module):
         x = cifar_backbone(
             images, self.blocks, (self.width, 2 * self.width, last), train=train, **types
         )
-        return _branched(self, x, train, branches)
+        return _branched(self, x, train, branches, features)
 
 
 class ResLTPhotographs(nn.Module):
@@ -85,7 +92,13 @@ class ResLTPhotographs(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, images: jax.Array, train: bool = False, branches: bool = False) -> jax.Array:
+    def __call__(
+        self,
+        images: jax.Array,
+        train: bool = False,
+        branches: bool = False,
+        features: bool = False,
+    ) -> Any:
         _check(self)
         x = backbone(self, images, train)
         if self.head == "grouped" and x.shape[-1] % 3:
@@ -97,7 +110,7 @@ class ResLTPhotographs(nn.Module):
                 kernel_init=torch_uniform(channels),
                 **types,
             )(x)
-        return _branched(self, x, train, branches)
+        return _branched(self, x, train, branches, features)
 
 
 def _check(network: Any) -> None:
@@ -107,7 +120,7 @@ def _check(network: Any) -> None:
         raise ValueError(f"ResLT has a linear classifier; classifier is {network.classifier!r}")
 
 
-def _branched(network: Any, x: jax.Array, train: bool, branches: bool) -> jax.Array:
+def _branched(network: Any, x: jax.Array, train: bool, branches: bool, features: bool) -> Any:
     """The three branches and their classifier, inside the calling module."""
     types = {"dtype": network.dtype, "param_dtype": network.param_dtype}
     if network.head == "grouped":
@@ -137,4 +150,6 @@ def _branched(network: Any, x: jax.Array, train: bool, branches: bool) -> jax.Ar
         param_dtype=network.param_dtype,
         name="linear",
     )(pooled)
-    return logits if branches else jnp.sum(logits, axis=0)
+    if not branches:  # the sum of the branches' logits is the classifier's of the sum, three biases
+        logits, pooled = jnp.sum(logits, axis=0), jnp.sum(pooled, axis=0)
+    return (logits, pooled) if features else logits

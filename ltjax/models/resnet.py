@@ -107,7 +107,7 @@ class ResNet(nn.Module):
     classifier.
 
     Apply to images [B, H, W, C] in floating point; returns logits [B, num_classes] in float32 or
-    wider.
+    wider, with features=True a pair: the logits, and what the classifier reads, [B, D].
 
     Attributes:
       num_classes: C.
@@ -138,11 +138,11 @@ class ResNet(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, images: jax.Array, train: bool = False, features: bool = False) -> Any:
         x = backbone(self, images, train)
         x = jnp.mean(x.astype(jnp.promote_types(x.dtype, self.param_dtype)), axis=(1, 2))
         init = torch_uniform(x.shape[-1])
-        return classifier(
+        logits = classifier(
             self.classifier,
             self.num_classes,
             dtype=None,
@@ -150,6 +150,7 @@ class ResNet(nn.Module):
             name="linear",
             kernel_init=init,
         )(x)
+        return (logits, x) if features else logits
 
 
 def backbone(network: Any, images: jax.Array, train: bool) -> jax.Array:

@@ -43,7 +43,7 @@ class ResNetCifar(nn.Module):
     average pool, classifier.
 
     Apply to images [B, H, W, C] in floating point; returns logits [B, num_classes] in float32 or
-    wider.
+    wider, with features=True a pair: the logits, and what the classifier reads, [B, D].
 
     Attributes:
       num_classes: C.
@@ -64,7 +64,7 @@ class ResNetCifar(nn.Module):
     param_dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, images: jax.Array, train: bool = False, features: bool = False) -> Any:
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         widths = (self.width, 2 * self.width, 4 * self.width)
         x = cifar_backbone(images, self.blocks, widths, train=train, **types)
@@ -72,13 +72,14 @@ class ResNetCifar(nn.Module):
         # by 30 in the loss.
         x = x.astype(jnp.promote_types(x.dtype, self.param_dtype))
         x = jnp.mean(x, axis=(1, 2))
-        return classifier(
+        logits = classifier(
             self.classifier,
             self.num_classes,
             dtype=None,
             param_dtype=self.param_dtype,
             name="linear",
         )(x)
+        return (logits, x) if features else logits
 
 
 def cifar_backbone(

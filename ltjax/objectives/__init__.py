@@ -1,1 +1,22 @@
-"""What the network is asked: one file a method."""
+"""What the network is asked, a file a method; a config names one of `OBJECTIVES`."""
+
+from ltjax.objectives.classify import classify
+from ltjax.objectives.objective import Batch, Drawn, Given, Method, Mixing, Objective
+from ltjax.objectives.reslt import reslt
+from ltjax.objectives.rotation import ROTATIONS, rotation
+
+__all__ = ["OBJECTIVES", "Batch", "Drawn", "Given", "Method", "Mixing", "Objective"]
+
+OBJECTIVES: dict[str, Method] = {
+    "classify": Method(classify),
+    "rotation": Method(rotation, named_by="target", outputs=ROTATIONS),
+    "reslt": Method(
+        reslt,
+        named_by="loss",
+        network="reslt_",
+        in_parts=False,
+        class_weights=False,
+        mixings=("none", "mixup", "cutmix"),
+    ),
+}
+"""Name in a config -> method."""

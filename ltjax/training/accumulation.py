@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from ltjax.objectives import Batch
 
 
 def in_parts(
@@ -14,29 +17,24 @@ def in_parts(
     batch_loss: Callable[..., Any],
     trained: Any,
     batch_stats: Any,
-    batch: tuple[Any, ...],
-    key: jax.Array,
+    batch: Batch,
+    keys: tuple[jax.Array, ...],
     weights: jax.Array,
 ) -> tuple[jax.Array, jax.Array, Any, Any]:
-    """Loss, outputs, statistics and gradient of a batch whose parts pass one after the other; the
+    """Loss, logits, statistics and gradient of a batch whose parts pass one after the other; the
     loss is the whole batch's.
 
     Part i holds every `parts`-th image from the i-th on, so that the parts of a sharded batch lie
     on all its devices.
     """
-    _, labels, partners, _ = batch
-    size = labels.shape[0]
+    size = batch.labels.shape[0]
 
-    def part(leaf, i):
-        return (
-            leaf
-            if leaf is None or leaf.ndim == 0
-            else leaf.reshape(size // parts, parts, *leaf.shape[1:])[:, i]
-        )
+    def part(i, leaf):
+        return leaf if leaf.ndim == 0 else leaf.reshape(size // parts, parts, *leaf.shape[1:])[:, i]
 
     def share(labels, i):
         return (
-            None if labels is None else jnp.sum(weights[part(labels, i)]) / jnp.sum(weights[labels])
+            None if labels is None else jnp.sum(weights[part(i, labels)]) / jnp.sum(weights[labels])
         )
 
     loss, grads, outputs = (
@@ -45,18 +43,15 @@ def in_parts(
         list[jax.Array](),
     )
     for i in range(parts):
-        mine = [part(leaf, i) for leaf in batch]
-        (value, (out, batch_stats)), grad = jax.value_and_grad(batch_loss, has_aux=True)(
-            trained,
-            batch_stats,
-            *mine,
-            jax.random.fold_in(key, i),
-            (share(labels, i), share(partners, i)),
+        mine: Batch = jax.tree.map(partial(part, i), batch)
+        mine = mine._replace(shares=(share(batch.labels, i), share(batch.partners, i)))
+        (value, seen), grad = jax.value_and_grad(batch_loss, has_aux=True)(
+            trained, batch_stats, mine, tuple(jax.random.fold_in(key, i) for key in keys)
         )
         # One part's activations at a time: the next part waits for this one's gradient.
         trained, grads, batch_stats = jax.lax.optimization_barrier(
-            (trained, jax.tree.map(jnp.add, grads, grad), batch_stats)
+            (trained, jax.tree.map(jnp.add, grads, grad), seen.batch_stats)
         )
-        loss, outputs = loss + value, [*outputs, out]
+        loss, outputs = loss + value, [*outputs, seen.logits]
     stacked = jnp.stack(outputs, 1)
     return loss, stacked.reshape(size, *stacked.shape[2:]), batch_stats, grads

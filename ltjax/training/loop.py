@@ -410,12 +410,13 @@ class _Run:
 
     def _tested(self, record: Record, sums: EvaluationSums, split: str) -> dict[str, Any]:
         """Metrics of an evaluation, for the stage's target."""
-        if self.experiment.stages[self.stage].config.target == "rotation":
+        target = self.experiment.stages[self.stage].config.target
+        if target != "class":
             loss, accuracy = (
                 float(sums.loss) / int(sums.confusion.sum()),
                 metrics.accuracy(sums.confusion),
             )
-            return {"rotation_loss": loss, "rotation_accuracy": accuracy}
+            return {f"{target}_loss": loss, f"{target}_accuracy": accuracy}
         record.confusion = np.asarray(sums.confusion)
         return test_metrics(sums, self.experiment.groups) if split == "test" else val_metrics(sums)
 
@@ -518,6 +519,8 @@ def _stage_line(stage: Stage) -> str:
     parts = [f"epochs {stage.first + 1} to {last}: {config.loss.name}"]
     if config.target != "class":
         parts.append(f"target {config.target}")
+    elif config.objective.name != "classify":
+        parts.append(config.objective.name)
     if config.reweighting.name != "none":
         parts.append(f"{config.reweighting.name} weights")
     if config.sampler.name != "shuffled":

@@ -96,7 +96,9 @@ class Display:
                 name: f"{100 * row[name]:.1f}" for name in ("many", "medium", "few") if name in row
             }
             line += f"  {'/'.join(shown)} {'/'.join(shown.values())}"
-        if "rotation_accuracy" in row:
-            line += f"  rotation loss {row['rotation_loss']:.4f}  acc {100 * row['rotation_accuracy']:5.2f} %"
+        if f"{row.get('target')}_accuracy" in row:
+            target = row["target"]
+            loss, accuracy = row[f"{target}_loss"], 100 * row[f"{target}_accuracy"]
+            line += f"  {target} loss {loss:.4f}  acc {accuracy:5.2f} %"
         left = self.left((row["epoch"] + 1) * self._steps)
         self.say(f"{line}  {row['images_per_second']:,.0f} images/s  {left} left")

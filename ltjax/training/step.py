@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,23 +10,22 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ltjax import augment, losses
+from ltjax import augment
 from ltjax.experiment.parameters import split_parameters
-from ltjax.experiment.recipe import ROTATIONS, Recipe, Settings
+from ltjax.experiment.recipe import Recipe, Settings
 from ltjax.experiment.state import Running, TrainState
+from ltjax.objectives import Batch, Drawn
 from ltjax.optim import ascend
 from ltjax.training.accumulation import in_parts
 
 
-class Batch(NamedTuple):
-    """What a gradient is taken of: normalised images [B, H, W, C], labels [B], and of mixed ones
-    the other label [B] and its share.
-    """
+class Seen(NamedTuple):
+    """What a gradient's forward pass leaves: loss, logits [B, C], BatchNorm statistics, memory."""
 
-    images: jax.Array
-    labels: jax.Array
-    partners: jax.Array | None = None
-    lam: jax.Array | None = None
+    loss: jax.Array
+    logits: jax.Array
+    batch_stats: Any
+    memory: Any
 
 
 class Parts:
@@ -35,25 +35,25 @@ class Parts:
     own: SAM's second pass then runs the first one's program again, and half as much is compiled.
 
     Attributes:
-      order: (key, epoch, labels) -> indices of the epoch.
-      take: (images, labels, order, first, count) -> images and labels at `count` (static) places of
-        the order.
-      augment: (key, step, images uint8, labels) -> normalised images, labels.
-      mix: (key, step, images, labels) -> Batch.
-      gradients: (params, batch_stats, batch, key, step, class weights) -> gradients of the
-        parameters that train, statistics, loss, logits.
+      orders: (key, epoch, labels) -> indices of the epoch, of each order.
+      take: (images, labels, orders, first, count) -> images and labels at `count` (static) places
+        of each order.
+      augment: (key, step, images uint8, labels, number) -> Drawn of the order `number` (static).
+      mix: (key, step, Drawn of each order) -> Batch.
+      turn: (memory, key, step, position) -> memory, turned over at an epoch's first step.
+      gradients: (params, batch_stats, batch, memory, key, step, class weights) -> gradients of the
+        parameters that train, Seen.
       ascend: (params, gradients, rho) -> params at SAM's second point.
-      finish: (state, gradients, batch_stats, loss, logits, labels, learning rate) -> state.
+      finish: (state, gradients, Seen, labels, learning rate) -> state.
     """
 
     def __init__(self, recipe: Recipe) -> None:
-        self.order = jax.jit(partial(_order, recipe))
+        self.orders = jax.jit(partial(_orders, recipe))
         self.take = jax.jit(_take, static_argnames="count")
-        self.augment = jax.jit(partial(_augment, recipe))
-        self.mix = (
-            jax.jit(partial(_mix, recipe))
-            if recipe.mix
-            else lambda key, step, images, labels: Batch(images, labels)
+        self.augment = jax.jit(partial(_augment, recipe), static_argnames="number")
+        self.mix = jax.jit(partial(_mix, recipe)) if recipe.objective.mix else _unmixed
+        self.turn = (
+            jax.jit(partial(_turn, recipe)) if recipe.objective.turn else lambda memory, *_: memory
         )
         self.gradients = jax.jit(partial(_gradients, recipe))
         self.ascend = jax.jit(partial(_ascend, recipe))
@@ -66,31 +66,50 @@ def parts_of(recipe: Recipe) -> Parts:
 
 
 def update(
-    recipe: Recipe, state: TrainState, images: jax.Array, labels: jax.Array, settings: Settings
+    recipe: Recipe,
+    state: TrainState,
+    images: jax.Array | tuple[jax.Array, ...],
+    labels: jax.Array,
+    settings: Settings,
+    others: Sequence[Drawn] = (),
 ) -> TrainState:
     """One step on a batch that is already augmented and normalised.
 
     Args:
-      images: floating point [B, H, W, C].
+      images: floating point [B, H, W, C], or each view's.
       labels: class ids [B].
+      others: of the objective's further orders.
     """
     parts = parts_of(recipe)
-    batch = parts.mix(state.key, state.step, images, labels)
-    of_batch = (batch, state.key, state.step, settings.class_weights)
-    grads, batch_stats, loss, logits = parts.gradients(state.params, state.batch_stats, *of_batch)
+    drawn = (Drawn(images if isinstance(images, tuple) else (images,), labels), *others)
+    batch = parts.mix(state.key, state.step, drawn)._replace(progress=settings.progress)
+    memory = parts.turn(state.memory, state.key, state.step, state.position)
+    given = (batch, memory, state.key, state.step, settings.class_weights)
+    grads, seen = parts.gradients(state.params, state.batch_stats, *given)
     if recipe.sam:
         perturbed = parts.ascend(state.params, grads, settings.rho)
-        grads, second_stats, _, _ = parts.gradients(perturbed, batch_stats, *of_batch)
-        batch_stats = second_stats if recipe.both_update_stats else batch_stats
-    return parts.finish(state, grads, batch_stats, loss, logits, labels, settings.learning_rate)
+        grads, second = parts.gradients(perturbed, seen.batch_stats, *given)
+        if recipe.both_update_stats:
+            seen = seen._replace(batch_stats=second.batch_stats)
+    return parts.finish(state, grads, seen, batch.labels, settings.learning_rate)
 
 
 def train_step(
-    recipe: Recipe, state: TrainState, images: jax.Array, labels: jax.Array, settings: Settings
+    recipe: Recipe,
+    state: TrainState,
+    images: jax.Array,
+    labels: jax.Array,
+    settings: Settings,
+    others: Sequence[tuple[jax.Array, jax.Array]] = (),
 ) -> TrainState:
-    """One step on raw images uint8 [B, H, W, C]: augmentation, normalisation, `update`."""
-    images, labels = parts_of(recipe).augment(state.key, state.step, images, labels)
-    return update(recipe, state, images, labels, settings)
+    """One step on raw images uint8 [B, H, W, C]: views, `update`.
+
+    `others`: images and labels of the objective's further orders.
+    """
+    views = partial(parts_of(recipe).augment, state.key, state.step)
+    first = views(images, labels, number=0)
+    further = [views(*taken, number=1 + k) for k, taken in enumerate(others)]
+    return update(recipe, state, *first, settings, further)
 
 
 def train_steps(
@@ -108,7 +127,7 @@ def train_steps(
     """The next `full_steps` steps of the epoch, then one of `remainder` images unless that is 0; a
     whole epoch if asked.
 
-    The epoch's order is drawn from the state's key and epoch here, so that the state alone says
+    The epoch's orders are drawn from the state's key and epoch here, so that the state alone says
     what comes next.
 
     Args:
@@ -118,12 +137,12 @@ def train_steps(
       unroll: steps of one turn of the loop; static.
     """
     parts = parts_of(recipe)
-    order = parts.order(state.key, state.epoch, labels)
+    orders = parts.orders(state.key, state.epoch, labels)
     first = state.position * batch_size
 
     def step(state, first, count):
-        taken = parts.take(images, labels, order, first, count=count)
-        return train_step(recipe, state, taken[0], taken[1], settings)
+        own, *others = parts.take(images, labels, orders, first, count=count)
+        return train_step(recipe, state, *own, settings, others)
 
     if full_steps == 1:
         # Without a scan: XLA runs convolutions inside a loop on one slow thread on the CPU
@@ -138,62 +157,84 @@ def train_steps(
             unroll=min(unroll, full_steps),
         )
     if remainder:
-        state = step(state, order.shape[0] - remainder, remainder)
+        state = step(state, orders[0].shape[0] - remainder, remainder)
     return state
 
 
 class _StepKeys(NamedTuple):
-    crop: jax.Array
+    first_view: jax.Array  # two of its four parts, of which `mix` and `dropout` are the others
     mix: jax.Array
-    policy: jax.Array
     dropout: jax.Array
+    objective: jax.Array
+    further_views: jax.Array
 
 
 def _step_keys(key: jax.Array, step: jax.Array) -> _StepKeys:
     """Keys of what is random in this step; the other half of the split gives the epochs' orders."""
     _, step_key = jax.random.split(key)
-    return _StepKeys(*jax.random.split(jax.random.fold_in(step_key, step), 4))
+    step_key = jax.random.fold_in(step_key, step)
+    _, mix, _, dropout = jax.random.split(step_key, 4)
+    return _StepKeys(
+        step_key, mix, dropout, jax.random.fold_in(step_key, 4), jax.random.fold_in(step_key, 5)
+    )
 
 
-def _order(recipe: Recipe, key: jax.Array, epoch: jax.Array, labels: jax.Array) -> jax.Array:
+def _orders(
+    recipe: Recipe, key: jax.Array, epoch: jax.Array, labels: jax.Array
+) -> tuple[jax.Array, ...]:
     order_key, _ = jax.random.split(key)
-    return recipe.order(jax.random.fold_in(order_key, epoch), labels, epoch)
+    epoch_key = jax.random.fold_in(order_key, epoch)
+    further = (
+        order(jax.random.fold_in(epoch_key, 2 + k), labels, epoch)  # a split gives 0 and 1
+        for k, order in enumerate(recipe.objective.orders)
+    )
+    return (recipe.order(epoch_key, labels, epoch), *further)
 
 
 def _take(
-    images: jax.Array, labels: jax.Array, order: jax.Array, first: jax.Array, count: int
-) -> tuple[jax.Array, jax.Array]:
-    places = jax.lax.dynamic_slice(order, (first,), (count,))
-    return images[places], labels[places]
+    images: jax.Array,
+    labels: jax.Array,
+    orders: tuple[jax.Array, ...],
+    first: jax.Array,
+    count: int,
+) -> tuple[tuple[jax.Array, jax.Array], ...]:
+    places = [jax.lax.dynamic_slice(order, (first,), (count,)) for order in orders]
+    return tuple((images[place], labels[place]) for place in places)
 
 
 def _augment(
-    recipe: Recipe, key: jax.Array, step: jax.Array, images: jax.Array, labels: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+    recipe: Recipe,
+    key: jax.Array,
+    step: jax.Array,
+    images: jax.Array,
+    labels: jax.Array,
+    number: int,
+) -> Drawn:
     images, labels = sharded(recipe, images, labels)
     keys = _step_keys(key, step)
-    images = augment.random_crop_flip(
-        keys.crop, images, padding=recipe.padding, flip_probability=recipe.flip
-    )
-    policy_key, cutout_key = jax.random.split(keys.policy)
-    if recipe.policy:
-        images = recipe.policy(policy_key, images)
-    if recipe.jitter:
-        images = augment.random_color_jitter(
-            jax.random.fold_in(policy_key, 1), images, *recipe.jitter
-        )
-    images = augment.normalize(images, recipe.mean, recipe.std)
-    if recipe.cutout:
-        images = augment.random_cutout(cutout_key, images, recipe.cutout)
-    return sharded(recipe, *targets(recipe, images, labels))
+    made, learned = list[jax.Array](), labels
+    for k, view in enumerate(recipe.views):
+        further = jax.random.fold_in(keys.further_views, number * len(recipe.views) + k)
+        one = view(further if number or k else keys.first_view, images)
+        one, learned = sharded(recipe, *targets(recipe, one, labels))
+        made.append(one)
+    return Drawn(tuple(made), learned)
 
 
-def _mix(
-    recipe: Recipe, key: jax.Array, step: jax.Array, images: jax.Array, labels: jax.Array
-) -> Batch:
-    assert recipe.mix is not None
-    mixed = recipe.mix(_step_keys(key, step).mix, images, labels)
-    return Batch(mixed.images, labels, labels[mixed.partner], mixed.lam)
+def _mix(recipe: Recipe, key: jax.Array, step: jax.Array, drawn: Sequence[Drawn]) -> Batch:
+    assert recipe.objective.mix is not None
+    return recipe.objective.mix(_step_keys(key, step).mix, drawn)
+
+
+def _unmixed(key: jax.Array, step: jax.Array, drawn: Sequence[Drawn]) -> Batch:
+    (images, *others), labels = drawn[0]
+    return Batch(images, labels, views=tuple(others))
+
+
+def _turn(recipe: Recipe, memory: Any, key: jax.Array, step: jax.Array, position: jax.Array) -> Any:
+    assert recipe.objective.turn is not None
+    turned = recipe.objective.turn(memory, _step_keys(key, step).objective)
+    return jax.tree.map(partial(jnp.where, position == 0), turned, memory)
 
 
 def _gradients(
@@ -201,34 +242,27 @@ def _gradients(
     params: Any,
     batch_stats: Any,
     batch: Batch,
+    memory: Any,
     key: jax.Array,
     step: jax.Array,
     class_weights: jax.Array,
-) -> tuple[Any, Any, jax.Array, jax.Array]:
+) -> tuple[Any, Seen]:
     trained, whole = split_parameters(params, recipe.trainable)
-    dropout = _step_keys(key, step).dropout
+    keys = _step_keys(key, step)
 
-    def batch_loss(trained, batch_stats, images, labels, partners, lam, key, shares=(None, None)):
-        outputs, updated = _forward(recipe, whole(trained), batch_stats, images, key)
-        return _loss(recipe, outputs, labels, partners, lam, class_weights, shares), (
-            outputs,
-            updated,
-        )
+    def batch_loss(trained, batch_stats, batch, keys):
+        network = _Network(recipe, whole(trained), batch_stats, keys[0])
+        loss, logits, after = recipe.objective.loss(network, batch, class_weights, memory, keys[1])
+        return loss, Seen(loss, logits, network.batch_stats, after)
 
+    given = (trained, batch_stats, batch, (keys.dropout, keys.objective))
     if recipe.accumulate == 1 or batch.labels.shape[0] % recipe.accumulate:
-        (loss, (outputs, batch_stats)), grads = jax.value_and_grad(batch_loss, has_aux=True)(
-            trained, batch_stats, *batch, dropout
-        )
-    else:
-        loss, outputs, batch_stats, grads = in_parts(
-            recipe.accumulate, batch_loss, trained, batch_stats, batch, dropout, class_weights
-        )
-    return (
-        grads,
-        batch_stats,
-        loss,
-        outputs if recipe.branch_loss is None else jnp.sum(outputs, axis=0),
+        (_, seen), grads = jax.value_and_grad(batch_loss, has_aux=True)(*given)
+        return grads, seen._replace(memory=_everywhere(recipe, seen.memory))
+    loss, logits, batch_stats, grads = in_parts(
+        recipe.accumulate, batch_loss, *given, class_weights
     )
+    return grads, Seen(loss, logits, batch_stats, memory)
 
 
 def _ascend(recipe: Recipe, params: Any, grads: Any, rho: jax.Array) -> Any:
@@ -240,86 +274,60 @@ def _finish(
     recipe: Recipe,
     state: TrainState,
     grads: Any,
-    batch_stats: Any,
-    loss: jax.Array,
-    logits: jax.Array,
+    seen: Seen,
     labels: jax.Array,
     learning_rate: jax.Array,
 ) -> TrainState:
     trained, whole = split_parameters(state.params, recipe.trainable)
     updates, opt_state = recipe.optimizer(learning_rate).update(grads, state.opt_state, trained)
     running = state.running
-    unseen = running.first_bad_step < 0
+    good_before = running.first_bad_step < 0
+    correct = jnp.argmax(seen.logits, axis=-1) == labels
     running = Running(
-        loss=running.loss + loss * labels.shape[0],
-        correct=running.correct + jnp.sum(jnp.argmax(logits, axis=-1) == labels, dtype=jnp.int32),
+        loss=running.loss + seen.loss * labels.shape[0],
+        correct=running.correct + jnp.sum(correct, dtype=jnp.int32),
         count=running.count + labels.shape[0],
-        first_bad_step=jnp.where(unseen & ~jnp.isfinite(loss), state.step, running.first_bad_step),
+        first_bad_step=jnp.where(
+            good_before & ~jnp.isfinite(seen.loss), state.step, running.first_bad_step
+        ),
     )
     return state.replace(
         step=state.step + 1,
         position=state.position + 1,
         params=whole(optax.apply_updates(trained, updates)),
-        batch_stats=batch_stats,
+        batch_stats=seen.batch_stats,
         opt_state=opt_state,
         running=running,
+        memory=seen.memory,
     )
 
 
-def _forward(
-    recipe: Recipe, params: Any, batch_stats: Any, images: jax.Array, key: jax.Array
-) -> tuple[jax.Array, Any]:
-    """Logits, or branch logits, in training mode (evaluation mode with frozen statistics), and the
-    statistics after it.
-    """
-    variables = {"params": params, "batch_stats": batch_stats}
-    options: dict[str, Any] = {} if recipe.branch_loss is None else {"branches": True}
-    if recipe.frozen_statistics:
-        return recipe.model.apply(variables, images, train=False, **options), batch_stats  # type: ignore[return-value]
-    outputs, updated = recipe.model.apply(
-        variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": key}, **options
-    )
-    return outputs, updated["batch_stats"]
+class _Network:
+    """The network of one pass, called as an objective's `forward`; keeps the statistics after it."""
 
+    def __init__(self, recipe: Recipe, params: Any, batch_stats: Any, key: jax.Array) -> None:
+        self.batch_stats = batch_stats
+        self._recipe, self._params, self._keys = recipe, params, [key]
 
-def _loss(
-    recipe: Recipe,
-    outputs: jax.Array,
-    labels: jax.Array,
-    partners: Any,
-    lam: Any,
-    class_weights: jax.Array,
-    shares: tuple[Any, Any],
-) -> jax.Array:
-    """The batch's loss, of mixed images against both labels.
-
-    `shares`: of a part of a batch, its part in the class weights of all labels and of all partners;
-    None for the whole.
-    """
-
-    def against(labels, whole, share=None):
-        if recipe.branch_loss is not None:
-            return recipe.branch_loss(outputs, labels)
-        values = recipe.loss(outputs, labels)
-        mean = losses.weighted_mean(
-            values if share is None else share * values, labels, class_weights
-        )
-        return mean if whole is None else whole * mean
-
-    if partners is None:
-        return against(labels, shares[0])
-    if lam.ndim:  # an example's own: inside the mean
-        return against(labels, shares[0], lam) + against(partners, shares[1], 1.0 - lam)
-    return losses.mixup(against(labels, shares[0]), against(partners, shares[1]), lam)
+    def __call__(self, images: jax.Array, **options: Any) -> Any:
+        """Logits, or what the options ask for, in training mode (evaluation mode with frozen
+        statistics).
+        """
+        variables = {"params": self._params, "batch_stats": self.batch_stats}
+        network = partial(self._recipe.model.apply, variables, images, **options)
+        if self._recipe.frozen_statistics:
+            return network(train=False)
+        key = self._keys.pop()
+        outputs, updated = network(train=True, mutable=["batch_stats"], rngs={"dropout": key})
+        self._keys.append(jax.random.fold_in(key, 1))  # another pass drops others
+        self.batch_stats = updated["batch_stats"]
+        return outputs
 
 
 def targets(recipe: Recipe, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Normalised images at the network's resolution with the labels it learns; -1 stays -1."""
-    if recipe.target == "rotation":
-        images = augment.rotations(images).reshape(-1, *images.shape[1:])
-        labels = jnp.where(
-            labels[:, None] < 0, -1, jnp.arange(ROTATIONS, dtype=labels.dtype)
-        ).reshape(-1)
+    if recipe.objective.targets:
+        images, labels = recipe.objective.targets(images, labels)
     return augment.resize(images, recipe.resolution) if recipe.resolution else images, labels
 
 
@@ -330,3 +338,13 @@ def sharded(recipe: Recipe, images: jax.Array, labels: jax.Array) -> tuple[jax.A
     if recipe.batch_sharding is None or labels.shape[0] % recipe.batch_sharding.num_devices:
         return images, labels
     return jax.lax.with_sharding_constraint((images, labels), recipe.batch_sharding)
+
+
+def _everywhere(recipe: Recipe, tree: Any) -> Any:
+    """The tree whole on every device."""
+    if recipe.batch_sharding is None or not jax.tree.leaves(tree):
+        return tree
+    mesh = recipe.batch_sharding.mesh
+    return jax.lax.with_sharding_constraint(
+        tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    )
