@@ -1,14 +1,18 @@
 """Checkpoints: what is kept, what comes back, and what a damaged one does."""
 
+import dataclasses
 import json
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from ltjax import models, optim
 from ltjax.experiment.state import create_state
+from ltjax.workdir import checkpoint
 from ltjax.workdir.checkpoint import Checkpoints
 
 
@@ -51,6 +55,28 @@ def test_everything_comes_back_to_the_bit(state, tmp_path):
     np.testing.assert_array_equal(
         jax.random.uniform(restored.key, (3,)), jax.random.uniform(state.key, (3,))
     )
+
+
+def test_a_checkpoint_from_before_there_was_a_memory_comes_back(state, tmp_path):
+    """It has no such field on disk, in its structure or in its checksum."""
+    fields = {
+        field.name: getattr(state, field.name)
+        for field in dataclasses.fields(state)
+        if field.name != "memory"
+    }
+    older = dataclasses.make_dataclass("TrainState", fields, bases=(flax.struct.PyTreeNode,))
+    arrays = jax.device_get(older(**fields | {"key": jax.random.key_data(state.key)}))
+    record = {"digest": checkpoint._digest(arrays), "best": None, "accuracy": None, "stage": 0}
+    with ocp.CheckpointManager(tmp_path / "checkpoints", item_names=("state", "record")) as manager:
+        manager.save(
+            0,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(arrays), record=ocp.args.JsonSave(record)
+            ),
+        )
+    restored = Checkpoints(tmp_path).restore(state).state
+    assert equal(restored, state)
+    assert restored.memory == ()
 
 
 def test_the_newest_two_and_the_best_are_kept(state, tmp_path):

@@ -22,20 +22,13 @@ from ltjax.optim import OPTIMIZERS
 from ltjax.reweighting import WEIGHTS
 from ltjax.sampling import SAMPLERS
 
-_NAMED = {
-    section: [name for name, method in OBJECTIVES.items() if method.named_by == section]
-    for section in ("objective", "loss", "target")
-}
 _CHOICES: dict[str, Collection[str]] = {
     "data.unreadable": ("error", "skip"),
     "model.name": MODELS,
     "model.classifier": ("linear", "normalized", "scaled"),
     "model.dtype": ("float32", "bfloat16"),
-    "loss.name": (*LOSSES, *_NAMED["loss"]),
     "reweighting.name": WEIGHTS,
     "sampler.name": SAMPLERS,
-    "target": ("class", *_NAMED["target"]),
-    "objective.name": _NAMED["objective"],
     "augment.policy": ("none", *AUTOAUGMENT, "rand_augment"),
     "mixing.name": MIXES,
     "hessian.images": ("train", "test"),
@@ -101,7 +94,16 @@ def check_one_seed(config: ConfigDict) -> None:
 
 
 def _check(config: ConfigDict, where: str = "") -> None:
-    for path, known in _CHOICES.items():
+    named = {
+        section: [name for name, method in OBJECTIVES.items() if method.named_by == section]
+        for section in ("objective", "loss", "target")
+    }
+    choices = _CHOICES | {
+        "objective.name": named["objective"],
+        "loss.name": (*LOSSES, *named["loss"]),
+        "target": ("class", *named["target"]),
+    }
+    for path, known in choices.items():
         _check_choice(config, path, known, where)
     seeds = tuple(config.seeds)
     if not all(isinstance(seed, int) for seed in seeds) or len(set(seeds)) < len(seeds):

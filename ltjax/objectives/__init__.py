@@ -1,11 +1,21 @@
 """What the network is asked, a file a method; a config names one of `OBJECTIVES`."""
 
 from ltjax.objectives.classify import classify
-from ltjax.objectives.objective import Batch, Drawn, Given, Method, Mixing, Objective
+from ltjax.objectives.objective import Batch, Drawn, Given, Method, Mixing, Objective, Order, View
 from ltjax.objectives.reslt import reslt
 from ltjax.objectives.rotation import ROTATIONS, rotation
 
-__all__ = ["OBJECTIVES", "Batch", "Drawn", "Given", "Method", "Mixing", "Objective"]
+__all__ = [
+    "OBJECTIVES",
+    "Batch",
+    "Drawn",
+    "Given",
+    "Method",
+    "Mixing",
+    "Objective",
+    "Order",
+    "View",
+]
 
 OBJECTIVES: dict[str, Method] = {
     "classify": Method(classify),

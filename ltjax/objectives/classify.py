@@ -56,7 +56,7 @@ def both_labels(against: Callable[..., jax.Array], batch: Batch) -> jax.Array:
       against: (labels, part of the class weights, share of each example or None) -> scalar.
       batch: as `class_loss`.
     """
-    if batch.partners is None:
+    if batch.partners is None or batch.lam is None:
         return against(batch.labels, batch.shares[0])
     if batch.lam.ndim:  # an example's own: inside the mean
         return against(batch.labels, batch.shares[0], batch.lam) + against(

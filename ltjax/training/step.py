@@ -109,7 +109,7 @@ def train_step(
     views = partial(parts_of(recipe).augment, state.key, state.step)
     first = views(images, labels, number=0)
     further = [views(*taken, number=1 + k) for k, taken in enumerate(others)]
-    return update(recipe, state, *first, settings, further)
+    return update(recipe, state, first.views, first.labels, settings, further)
 
 
 def train_steps(
@@ -141,8 +141,8 @@ def train_steps(
     first = state.position * batch_size
 
     def step(state, first, count):
-        own, *others = parts.take(images, labels, orders, first, count=count)
-        return train_step(recipe, state, *own, settings, others)
+        (taken, its_labels), *others = parts.take(images, labels, orders, first, count=count)
+        return train_step(recipe, state, taken, its_labels, settings, others)
 
     if full_steps == 1:
         # Without a scan: XLA runs convolutions inside a loop on one slow thread on the CPU

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -81,7 +82,7 @@ class Checkpoints:
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardSave(arrays),
+                state=ocp.args.StandardSave(_by_name(arrays)),
                 record=ocp.args.JsonSave(
                     {"digest": _digest(arrays), "best": best, "accuracy": accuracy, "stage": stage}
                 ),
@@ -156,9 +157,11 @@ class Checkpoints:
         template = jax.tree.map(
             lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(_plain, like)
         )
-        arrays = self._manager.restore(
-            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template))
-        )["state"]
+        arrays = template.replace(
+            **self._manager.restore(
+                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(_by_name(template)))
+            )["state"]
+        )
         if jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), arrays) != jax.tree.map(
             lambda leaf: (leaf.shape, leaf.dtype), template
         ):
@@ -174,6 +177,14 @@ class Checkpoints:
 def _plain(state: Any) -> Any:
     """The state with its PRNG key as integers."""
     return state.replace(key=jax.random.key_data(state.key))
+
+
+def _by_name(state: Any) -> dict[str, Any]:
+    """The state's fields. One that is () is not written: a checkpoint from before there was that
+    field agrees.
+    """
+    fields = ((field.name, getattr(state, field.name)) for field in dataclasses.fields(state))
+    return {name: value for name, value in fields if type(value) is not tuple or value}
 
 
 def _digest(arrays: Any) -> str:

@@ -1,0 +1,164 @@
+"""The seam between methods and the trainer: a method is a file and a line, the step names none."""
+
+import importlib.util
+import re
+import textwrap
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ltjax import models, objectives
+from ltjax.experiment import experiment, settings
+from ltjax.training import loop, programs
+from ltjax.workdir.checkpoint import Checkpoints
+
+ROOT = Path(__file__).resolve().parents[1]
+
+TOY = '''
+"""Pulls an image's features and those of its second view together, and counts images."""
+
+import jax.numpy as jnp
+
+from ltjax.objectives import Batch, Method, Objective, OBJECTIVES
+from ltjax.objectives.classify import class_loss
+
+
+def toy(given, *, strength):
+    def loss(forward, batch, class_weights, memory, key):
+        views = jnp.concatenate([batch.images, *batch.views])
+        logits, features = forward(views, features=True)
+        size = len(batch.labels)
+        apart = jnp.mean(jnp.square(features[:size] - features[size:]))
+        own = class_loss(given.loss, logits[:size], batch, class_weights)
+        partners = memory["partners"] + jnp.bincount(batch.partners, length=10)
+        return own + strength * apart, logits[:size], {**memory, "partners": partners}
+
+    def mix(key, drawn):
+        (images, view), labels = drawn[0]
+        return Batch(images, labels, drawn[1].labels, jnp.asarray(1.0), (view,))
+
+    return Objective(
+        loss,
+        views=(given.view,),
+        orders=(lambda key, labels, epoch: jnp.arange(len(labels))[::-1],),
+        mix=mix,
+        memory=lambda key: {"partners": jnp.zeros(10, jnp.int32), "epochs": jnp.int32(0)},
+        turn=lambda memory, key: {**memory, "epochs": memory["epochs"] + 1},
+    )
+
+
+METHOD = Method(toy, in_parts=False)
+'''
+
+
+@pytest.fixture
+def toy_config(digits_config, tmp_path, monkeypatch):
+    """A method in a file of its own, entered by its line in the dict and its options."""
+    file = tmp_path / "toy.py"
+    file.write_text(textwrap.dedent(TOY))
+    spec = importlib.util.spec_from_file_location("toy", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setitem(objectives.OBJECTIVES, "toy", module.METHOD)
+    with digits_config.unlocked():
+        digits_config.objective.toy = {"strength": 0.1}
+    digits_config.objective.name = "toy"
+    digits_config.training.epochs = 2
+    digits_config.stages = ()
+    return digits_config
+
+
+def test_a_method_is_a_file_and_a_line(toy_config, tmp_path):
+    """Its memory sees each step once in spite of SAM's two passes, turns over at each epoch's
+    start, is saved and comes back.
+    """
+    loop.train(settings.resolve(toy_config), tmp_path / "run")
+    built = experiment.build(settings.resolve(toy_config))
+    state = Checkpoints(tmp_path / "run").restore(built.state_like).state
+    each = np.bincount(built.dataset.train_labels, minlength=10)
+    np.testing.assert_array_equal(state.memory["partners"], 2 * each)
+    assert int(state.memory["epochs"]) == 2
+
+
+def test_memory_is_of_the_whole_batch_on_every_device_and_of_each_seed(toy_config):
+    toy_config.sam.enabled = False
+    toy_config.training.update(cpu_devices=2, vmap_seeds=1, steps_per_call=1)
+    built = experiment.build(settings.resolve(toy_config))
+    running = programs.create(built, 2)
+    states = running.together([built.of_seed(seed).create_state() for seed in (0, 1)])
+    states, _ = running.advance(states, 0, built.settings(0))
+    assert all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(states.memory))
+    first = np.bincount(built.dataset.train_labels[-64:], minlength=10)
+    for one in running.apart(states):
+        np.testing.assert_array_equal(one.memory["partners"], first)
+
+
+def test_a_method_that_is_no_mean_over_images_takes_no_parts(toy_config):
+    toy_config.training.accumulate = 2
+    with pytest.raises(
+        ValueError, match=r"the toy objective is not a mean over images.*is 2, expected 1"
+    ):
+        settings.resolve(toy_config)
+
+
+def test_a_stage_with_another_objective_has_its_memory_anew(toy_config):
+    toy_config.stages = ("plain", "toy")
+    with toy_config.stage.unlocked():
+        toy_config.stage.plain = {"epochs": 1, "objective": {"name": "classify"}}
+        toy_config.stage.toy = {"epochs": 1}
+    built = experiment.build(settings.resolve(toy_config))
+    plain = built.create_state()
+    assert plain.memory == ()
+    entered = built.enter(plain, 0, 1)
+    assert jax.tree.map(jnp.shape, entered.memory) == {"partners": (10,), "epochs": ()}
+    assert [leaf.shape for leaf in jax.tree.leaves(built.state_like(1).memory)] == [(), (10,)]
+
+
+def test_an_unknown_objective_names_the_nearest(digits_config):
+    digits_config.objective.name = "clasify"
+    with pytest.raises(
+        ValueError, match=r"config.objective.name is 'clasify'; did you mean 'class"
+    ):
+        settings.resolve(digits_config)
+
+
+def test_the_step_names_no_method():
+    names = {*objectives.OBJECTIVES, "mixup", "cutmix", "remix", "branch", "cutout"} - {"classify"}
+    names = "|".join(sorted(names))
+    for file in ("training/step.py", "training/accumulation.py", "training/programs.py"):
+        text = (ROOT / "ltjax" / file).read_text().lower()
+        assert not re.findall(rf"\b(?:{names})", text), file
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("resnet8", 8), ("resnet18_cifar", 8), ("resnet10", 32), ("reslt_resnet8", 8)],
+)
+def test_features_are_what_the_classifier_reads(name, size):
+    model = models.create(name, 5, width=4)
+    images = jax.random.normal(jax.random.key(0), (3, size, size, 3))
+    variables = model.init(jax.random.key(1), images)
+    logits, features = model.apply(variables, images, features=True)
+    linear = variables["params"]["linear"]
+    biases = 3 if name.startswith("reslt_") else 1
+    expected = features @ linear["kernel"] + biases * linear["bias"]
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(logits, model.apply(variables, images))
+
+
+def test_features_of_branches_and_of_efficientnet():
+    model = models.create("reslt_resnet8", 5, width=4)
+    images = jnp.ones((2, 8, 8, 3))
+    variables = model.init(jax.random.key(1), images)
+    logits, features = model.apply(variables, images, branches=True, features=True)
+    assert logits.shape == (3, 2, 5)
+    assert features.shape == (3, 2, 16)
+    model = models.create("efficientnet_b0", 5)
+    images = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
+    logits, features = jax.eval_shape(
+        lambda images: model.init_with_output(jax.random.key(0), images, features=True)[0], images
+    )
+    assert (logits.shape, features.shape) == ((2, 5), (2, 1280))
