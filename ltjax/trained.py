@@ -11,7 +11,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +22,7 @@ from ltjax.data import decode, is_streamed
 from ltjax.experiment.experiment import class_groups
 from ltjax.experiment.initial import recorded_config, run_checkpoint
 from ltjax.experiment.priors import implied_prior
-from ltjax.experiment.recipe import create_model
+from ltjax.experiment.recipe import make_model, make_objective
 from ltjax.workdir.workdir import read_json
 
 _SIZES = (1, 8, 64, 512)
@@ -330,23 +329,14 @@ class Trained:
         """Logits [B, C], columns by id, at the scale whose softmax the loss looked at, and features
         [B, D], of uint8 [B, H, W, C]. A pure function.
         """
-        config, model = self.config, create_model(self.config, self.num_classes)
+        config = self.stage
+        objective = make_objective(config, self.class_counts, self.image_shape[:2])
+        model: Any = make_model(config, self.num_classes, objective)
         x = augment.normalize(images, config.data.mean, config.data.std)
         if config.data.resolution:
             x = augment.resize(x, config.data.resolution)
-        seen: list[jax.Array] = []
-
-        def listen(next_call, arguments, options, context):
-            if context.module.name == "linear" and context.method_name == "__call__":
-                seen.append(arguments[0])
-            return next_call(*arguments, **options)
-
-        with nn.intercept_methods(listen):
-            logits: jax.Array = model.apply(variables, x, train=False)  # type: ignore[assignment]
-        features = seen[0]
-        if features.ndim == 3:  # branches [3, B, D]
-            features = jnp.moveaxis(features, 0, 1).reshape(features.shape[1], -1)
-        loss = self.stage.loss
+        logits, features = model.apply(variables, x, train=False, features=True)
+        loss = config.loss
         scale = loss.ldam.scale if loss.name == "ldam" else 1.0
         return scale * logits[:, np.argsort(self.label_ids)], features.astype(jnp.float32)
 

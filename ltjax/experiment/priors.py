@@ -35,6 +35,11 @@ def implied_prior(config: ConfigDict, class_counts: np.ndarray) -> np.ndarray:
         {"beta": config.reweighting.beta} if config.reweighting.name == "effective_number" else {}
     )
     weights = reweighting.WEIGHTS[config.reweighting.name](class_counts, **options)
+    if config.objective.name != "classify":
+        raise ValueError(
+            f"prior is not known to fit a run with the objective {config.objective.name!r}; leave"
+            " it out"
+        )
     if config.loss.name not in _ADDED:
         raise ValueError(
             f"prior is not known to fit a run with the loss {config.loss.name!r}: which class"
