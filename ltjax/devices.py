@@ -7,7 +7,6 @@ import faulthandler
 import hashlib
 import os
 import platform
-import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -175,8 +174,12 @@ def put_batch(
 
 def peak_memory(used: list[jax.Device]) -> dict[str, int]:
     """Most memory held so far, in MiB: of this process, and of its first device where that tells."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found = {"peak_host_mib": peak // (2**20 if sys.platform == "darwin" else 2**10)}
+    found = {}
+    with contextlib.suppress(ImportError):  # there is none on Windows
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        found["peak_host_mib"] = peak // (2**20 if sys.platform == "darwin" else 2**10)
     local = next(device for device in used if device.process_index == jax.process_index())
     stats = local.memory_stats() if local.platform != "cpu" else None
     if stats and "peak_bytes_in_use" in stats:

@@ -77,6 +77,7 @@ class Record:
         """Goes on from a checkpoint, in whose epoch the next row will be `epoch`'s."""
         self.best = restored.best if restored else None
         self.rows = self._folder.rewind_metrics(epoch)
+        self._scalars.begin(self.rows)
 
     def add(self, row: dict[str, Any]) -> bool:
         """Writes an epoch's row; whether it is the best so far."""

@@ -212,6 +212,7 @@ class Scalars:
         if config.logging.tensorboard:
             from tensorboard.summary import Writer
 
+            self._earlier = list((workdir / "tensorboard").glob("events.*"))
             self._tensorboard = Writer(str(workdir / "tensorboard"))
         if config.logging.wandb:
             try:
@@ -229,24 +230,42 @@ class Scalars:
                 config=flat(config),
             )
 
+    def begin(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes TensorBoard's events of these rows anew, in the place of all that earlier starts
+        left: epochs that are done again would stand there twice.
+        """
+        if self._tensorboard is None:
+            return
+        for row in rows:
+            self._add(row)
+        self._tensorboard.flush()
+        for file in self._earlier:
+            file.unlink(missing_ok=True)
+
     def write(self, row: Mapping[str, Any]) -> None:
-        values = {
-            name: value
-            for name, value in row.items()
-            if isinstance(value, (int, float)) and name != "epoch"
-        }
         if self._tensorboard is not None:
-            for name, value in values.items():
-                self._tensorboard.add_scalar(name, value, step=row["epoch"])
+            self._add(row)
             self._tensorboard.flush()
         if self._wandb is not None:
-            self._wandb.log(values, step=row["epoch"])
+            self._wandb.log(_numbers(row), step=row["epoch"])
+
+    def _add(self, row: Mapping[str, Any]) -> None:
+        for name, value in _numbers(row).items():
+            self._tensorboard.add_scalar(name, value, step=row["epoch"])
 
     def close(self) -> None:
         if self._tensorboard is not None:
             self._tensorboard.close()
         if self._wandb is not None:
             self._wandb.finish()
+
+
+def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        name: value
+        for name, value in row.items()
+        if isinstance(value, (int, float)) and name != "epoch"
+    }
 
 
 def write_atomically(path: Path, text: str) -> None:
