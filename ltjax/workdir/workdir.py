@@ -206,7 +206,8 @@ class Scalars:
 
     def __init__(self, workdir: Path, config: ConfigDict, writes: bool = True) -> None:
         """Raises ImportError if W&B is asked for and not installed."""
-        self._tensorboard = self._wandb = None
+        self._tensorboard: Any = None
+        self._wandb: Any = None
         if not writes:
             return
         if config.logging.tensorboard:
