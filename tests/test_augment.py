@@ -1,3 +1,5 @@
+import importlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -149,3 +151,28 @@ def test_remix_with_tau_0_is_mixup():
         jax.random.key(0), images, jnp.arange(64) % 4, [100, 40, 30, 1], tau=0.0
     ).lam
     np.testing.assert_allclose(lam, float(augment.mixup(jax.random.key(0), images).lam), rtol=1e-6)
+
+
+def test_the_jitter_stands_before_the_policy_and_draws_from_another_key(monkeypatch):
+    keys = {}
+
+    def jitter(key, images, *_):
+        keys["jitter"] = jax.random.key_data(key)
+        return images + 0.6
+
+    def policy(key, images):
+        keys["policy"] = np.stack(
+            [jax.random.key_data(one) for one in (key, *jax.random.split(key, 5))]
+        )
+        assert images.dtype == jnp.uint8
+        return 255 - images
+
+    module = importlib.import_module("ltjax.augment.standard")
+    monkeypatch.setattr(module, "random_color_jitter", jitter)
+    images = jnp.full((2, 4, 4, 1), 99, jnp.uint8)
+    options = {"mean": (0.0,), "std": (1.0,), "padding": 0, "flip": 0.0}
+    both = augment.standard(
+        jax.random.key(0), images, policy=policy, jitter=(0.4, 0.4, 0.4), **options
+    )
+    np.testing.assert_allclose(both, (255 - 100) / 255, rtol=1e-6)
+    assert not (keys["policy"] == keys["jitter"]).all(axis=1).any()
