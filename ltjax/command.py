@@ -15,6 +15,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 import ltjax
+from ltjax import recipes
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Recipe: a Python file with get_config(); --config.FIELD=VALUE overrides."
@@ -59,10 +60,14 @@ _FLIP = flags.DEFINE_bool("flip", False, "(predict) Average with the mirrored im
 _FIVE_CROP = flags.DEFINE_bool("five_crop", False, "(predict) Average over middle and corners.")
 
 
+_LIST = flags.DEFINE_bool("list", False, "Lists the recipes with their figures, and ends.")
+
+
 def run() -> None:
-    """Entry point."""
+    """Entry point: of launch.py, of the command `ltjax` and of `python -m ltjax`."""
     names = (
         "config",
+        "list",
         "workdir",
         "mode",
         "output",
@@ -78,21 +83,43 @@ def run() -> None:
     )
     for name in names:  # --help shows the flags of the program's own file
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
-    app.run(_main, flags_parser=_parse)
+    with recipes.importable():  # a config of one's own anywhere imports `configs.base`
+        app.run(_main, flags_parser=_parse)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
     try:
+        argv = _with_paths(argv)
+    except (ValueError, FileNotFoundError) as error:
+        _fail(f"--config: {error}")
+    try:
         return flags.FLAGS(argv)
     except Exception as error:  # absl and ml_collections raise many types; each means a wrong flag
         _fail(
-            f"{_flag_error(error)} (python launch.py --help lists the flags, configs/base.py the fields)"
+            f"{_flag_error(error)} ({_command()} --help lists the flags, configs/base.py the fields)"
         )
+
+
+def _with_paths(argv: Sequence[str]) -> list[str]:
+    """--config=quickstart, a recipe's name, becomes the path of its file."""
+    made = list(argv)
+    for k, argument in enumerate(made):
+        flag, equals, value = argument.partition("=")
+        if flag not in ("--config", "-config"):
+            continue
+        if equals:
+            made[k] = f"{flag}={recipes.path_of(value)}"
+        elif k + 1 < len(made) and not made[k + 1].startswith("-"):
+            made[k + 1] = str(recipes.path_of(made[k + 1]))
+    return made
 
 
 def _main(argv: Sequence[str]) -> None:
     if argv[1:]:
         _fail(f"unexpected argument {argv[1]!r}; every option is --name=value")
+    if _LIST.value:
+        print(recipes.table())
+        return
     for name in (
         "absl",
         "jax",
@@ -126,7 +153,7 @@ def _main(argv: Sequence[str]) -> None:
             status=130,
         )
     except Stopped as stopped:
-        print(f"launch.py: {stopped}", file=sys.stderr)
+        print(f"{_program()}: {stopped}", file=sys.stderr)
         sys.exit(128 + stopped.signum)
     except Diverged as diverged:
         _fail(str(diverged), status=3)
@@ -284,7 +311,7 @@ def _lost(error: Exception) -> NoReturn:
     """Ends at once: leaving in good order would wait for the process that is gone."""
     reason = " ".join(str(error).split())[:160]
     print(
-        f"launch.py: another process was lost or failed ({reason}); start all of them again: the same command continues from the last"
+        f"{_program()}: another process was lost or failed ({reason}); start all of them again: the same command continues from the last"
         " checkpoint",
         file=sys.stderr,
         flush=True,
@@ -292,6 +319,15 @@ def _lost(error: Exception) -> NoReturn:
     os._exit(4)
 
 
+def _program() -> str:
+    """As it was started: launch.py, or ltjax."""
+    return "launch.py" if Path(sys.argv[0]).name == "launch.py" else "ltjax"
+
+
+def _command() -> str:
+    return "python launch.py" if _program() == "launch.py" else "ltjax"
+
+
 def _fail(message: str, status: int = 2) -> NoReturn:
-    print(f"launch.py: {message}", file=sys.stderr)
+    print(f"{_program()}: {message}", file=sys.stderr)
     sys.exit(status)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +38,9 @@ def path_of(recipe: str) -> Path:
     """
     path = Path(recipe).expanduser()
     if path.suffix == ".py" or len(path.parts) > 1:
+        own = folder() / path.name
+        if not path.is_file() and path.parts[:-1] == ("configs",) and own.is_file():
+            return own  # configs/NAME.py outside the checkout
         if not path.is_file():
             raise FileNotFoundError(f"{recipe}: no such config file")
         return path
@@ -58,6 +64,40 @@ def load(recipe: str | Path | ConfigDict) -> ConfigDict:
     if not hasattr(module, "get_config"):
         raise ValueError(f"{recipe} has no get_config(); expected a config file")
     return module.get_config()
+
+
+def headings(name: str) -> dict[str, str]:
+    """What a recipe's docstring says: "what", its first sentence, and "source", "published" and
+    "ours" as far as it states them.
+    """
+    text = ast.get_docstring(ast.parse(path_of(name).read_text(encoding="utf-8"))) or ""
+    text = " ".join(text.split())
+    parts = re.split(r"(?:^|(?<=[.\s]))(Source|Published|Ours|Time|Run)(?:[^:.]{0,20})?: ", text)
+    said = {"what": parts[0].strip().rstrip(".")}
+    for heading, value in zip(parts[1::2], parts[2::2], strict=True):
+        said.setdefault(heading.lower(), value.strip().rstrip("."))
+    return {key: said[key] for key in ("what", "source", "published", "ours") if key in said}
+
+
+def table() -> str:
+    """Every recipe with what it is, its source, the published and the measured figure."""
+    return "\n\n".join(
+        "\n".join(
+            [
+                name,
+                *(
+                    textwrap.fill(
+                        value if key == "what" else f"{key}: {value}",
+                        100,
+                        initial_indent="    ",
+                        subsequent_indent="      ",
+                    )
+                    for key, value in headings(name).items()
+                ),
+            ]
+        )
+        for name in names()
+    )
 
 
 def module_of(path: Path) -> ModuleType:

@@ -307,6 +307,8 @@ def _git_revision() -> str | None:
     one.
     """
     folder = Path(__file__).resolve().parents[2]
+    if not (folder / "launch.py").is_file():  # installed, perhaps inside another project's checkout
+        return None
     try:
         revision, changes = (
             subprocess.run(
