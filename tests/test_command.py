@@ -201,7 +201,7 @@ WRONG = [
     ),
     (
         ["--config=configs/quickstart.py", "--mode=trian"],
-        "value should be one of <train|evaluate|hessian|report>",
+        "value should be one of <train|evaluate|",
     ),
     ([], "--config is missing; for instance --config=configs/quickstart.py"),
     (["--config=configs/quickstart.py", "stray"], "unexpected argument 'stray'"),
