@@ -214,6 +214,13 @@ def get_config() -> ConfigDict:
     config.sam.milestones = (5, 160, 180)  # first epoch of the second and further steps (piecewise)
     # passes that update BatchNorm's running statistics: both (as published), first
     config.sam.batch_stats = "both"
+    # which part of the loss is perturbed: all, focal (Focal-SAM: each class's share below), tail
+    # (ImbSAM: the rare classes); the rest is taken where it is
+    config.sam.focus = "all"
+    # (focal) share lam * (1 - n_c / N)^gamma of a class's loss
+    config.sam.focal = ConfigDict({"gamma": 3.0, "lam": 0.5})
+    # (tail) classes of fewer images than the threshold, at scale times their loss
+    config.sam.tail = ConfigDict({"threshold": 20, "scale": 2.0})
 
     config.training = ConfigDict()
     config.training.epochs = placeholder(int)  # None is published_epochs

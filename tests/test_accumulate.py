@@ -2,6 +2,8 @@
 both of SAM's passes.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,13 +21,14 @@ def built_with(config, accumulate, **changes):
     return experiment.build(settings.resolve(config))
 
 
-def stepped(config, accumulate, **changes):
+def stepped(config, accumulate, compiled=lambda step: step, **changes):
     """The state after one step of the last epoch, where class weights count."""
     built = built_with(config, accumulate, **changes)
     images = jnp.asarray(built.dataset.train_images[::6][:64])
     labels = jnp.asarray(built.dataset.train_labels[::6][:64])
     state = built.create_state()
-    return train_step(built.recipe, state, images, labels, built.settings(4))
+    step = compiled(partial(train_step, built.recipe))
+    return step(state, images, labels, built.settings(4))
 
 
 @pytest.mark.parametrize(

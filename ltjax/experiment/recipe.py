@@ -18,6 +18,7 @@ from typing import Any
 import flax.linen as nn
 import flax.struct
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from flax.traverse_util import path_aware_map
@@ -47,6 +48,8 @@ class Recipe:
       frozen_statistics: the network runs in evaluation mode, so BatchNorm statistics stay.
       accumulate: parts of a batch that pass through the network one after the other.
       sam, adaptive: whether and which form.
+      focus: of SAM, class vectors of the loss's plain and its perturbed part, [2, C]; None perturbs
+        all of it.
       both_update_stats: whether SAM's second pass updates BatchNorm's running statistics too.
       batch_sharding: of a batch over devices; None on one device.
       compiled: what was compiled for it by those who use it, kept as long as it is.
@@ -66,6 +69,7 @@ class Recipe:
     accumulate: int = 1
     sam: bool = False
     adaptive: bool = False
+    focus: jax.Array | None = None
     both_update_stats: bool = True
     batch_sharding: jax.sharding.NamedSharding | None = None
     compiled: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
@@ -113,6 +117,7 @@ def make_recipe(
         accumulate=config.training.accumulate,
         sam=config.sam.enabled,
         adaptive=config.sam.adaptive,
+        focus=make_focus(config, learned_counts(config, class_counts)),
         both_update_stats=config.sam.batch_stats == "both",
         batch_sharding=sharding,
     )
@@ -273,6 +278,28 @@ def make_optimizer(config: ConfigDict) -> Callable[[jax.Array], Any]:
         return base if factor == 1 else optax.chain(base, optax.masked(optax.scale(factor), _slow))
 
     return optimizer
+
+
+def make_focus(config: ConfigDict, class_counts: np.ndarray) -> jax.Array | None:
+    """Class vectors of the loss's plain and of its perturbed part, [2, C]; None where SAM perturbs
+    all of it.
+
+    Raises:
+      ValueError: a threshold that no class is below.
+    """
+    sam = config.sam
+    if not sam.enabled or sam.focus == "all":
+        return None
+    if sam.focus == "focal":
+        perturbed = optim.focal_weights(class_counts, sam.focal.gamma, sam.focal.lam)
+        return jnp.stack([1.0 - perturbed, perturbed])
+    perturbed = optim.tail_weights(class_counts, sam.tail.threshold, sam.tail.scale)
+    if not np.any(perturbed):
+        raise ValueError(
+            f"config.sam.tail.threshold is {sam.tail.threshold}, and the rarest class has"
+            f" {min(class_counts)} images: nothing would be perturbed; expected a value above that"
+        )
+    return jnp.stack([perturbed == 0, perturbed]).astype(perturbed.dtype)
 
 
 def _slow(params: Any) -> Any:

@@ -39,6 +39,7 @@ _CHOICES: dict[str, Collection[str]] = {
     "learning_rate.schedule": ("warmup_piecewise", "cosine", "constant"),
     "sam.schedule": ("constant", "piecewise", "linear"),
     "sam.batch_stats": ("both", "first"),
+    "sam.focus": ("all", "focal", "tail"),
 }
 
 
@@ -184,6 +185,11 @@ def _check_objective(config: ConfigDict, where: str) -> None:
         raise ValueError(
             f"{what} takes no class weights; config.reweighting.name is"
             f" {config.reweighting.name!r}, expected 'none'"
+        )
+    if config.sam.focus != "all" and not (config.sam.enabled and method.by_class):
+        needed = f"{what} is no sum over classes" if config.sam.enabled else "sam.enabled is False"
+        raise ValueError(
+            f"{where}config.sam.focus is {config.sam.focus!r}, and {needed}; expected 'all'"
         )
     if method.mixings is not None and config.mixing.name not in method.mixings:
         raise ValueError(

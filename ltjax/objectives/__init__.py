@@ -18,8 +18,8 @@ __all__ = [
 ]
 
 OBJECTIVES: dict[str, Method] = {
-    "classify": Method(classify),
-    "rotation": Method(rotation, named_by="target", outputs=ROTATIONS),
+    "classify": Method(classify, by_class=True),
+    "rotation": Method(rotation, named_by="target", outputs=ROTATIONS, by_class=True),
     "reslt": Method(
         reslt,
         named_by="loss",

@@ -41,6 +41,8 @@ def class_loss(
 
     def against(labels, whole, share=None):
         values = loss(logits, labels)
+        if batch.focus is not None:
+            values = batch.focus[labels] * values
         mean = losses.weighted_mean(
             values if share is None else share * values, labels, class_weights
         )

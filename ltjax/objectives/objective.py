@@ -40,6 +40,7 @@ class Batch(NamedTuple):
       lam: of mixed images, the share of `labels`, a scalar or [B].
       views: further views of the images, each [B, H, W, C].
       progress: share of the epochs that are done, a scalar in [0, 1).
+      focus: how much of each class's losses counts, [C], inside the mean; None counts all of them.
       shares: of a part of a batch (training.accumulate), its part in the class weights of all
         labels and of all partners; None for a whole batch.
     """
@@ -50,6 +51,7 @@ class Batch(NamedTuple):
     lam: jax.Array | None = None
     views: tuple[jax.Array, ...] = ()
     progress: jax.Array | None = None
+    focus: jax.Array | None = None
     shares: tuple[jax.Array | None, jax.Array | None] = (None, None)
 
 
@@ -118,6 +120,7 @@ class Method(NamedTuple):
         classes takes these. "" is any.
       in_parts: whether its loss is a mean over images, which a batch can be computed by in parts.
       class_weights: whether it takes them.
+      by_class: whether its loss heeds `Batch.focus`, so that SAM can perturb a part of it.
       mixings: names of config.mixing that it takes; None is all.
     """
 
@@ -127,4 +130,5 @@ class Method(NamedTuple):
     network: str = ""
     in_parts: bool = True
     class_weights: bool = True
+    by_class: bool = False
     mixings: Collection[str] | None = None

@@ -12,6 +12,18 @@ import jax.numpy as jnp
 from ltjax.objectives import Batch
 
 
+def gradients(batch_loss: Callable[..., Any], trained: Any, *given: Any) -> tuple[Any, Any]:
+    """The gradient of `batch_loss(trained, *given) -> (loss, seen)` by its first argument, and what
+    was seen.
+
+    Of several losses [K], a tuple of their gradients, all from one forward pass.
+    """
+    loss, pull, seen = jax.vjp(lambda trained: batch_loss(trained, *given), trained, has_aux=True)
+    if loss.ndim == 0:
+        return pull(jnp.ones_like(loss))[0], seen
+    return tuple(pull(row)[0] for row in jnp.eye(len(loss), dtype=loss.dtype)), seen
+
+
 def in_parts(
     parts: int,
     batch_loss: Callable[..., Any],
@@ -21,7 +33,7 @@ def in_parts(
     keys: tuple[jax.Array, ...],
     weights: jax.Array,
 ) -> tuple[jax.Array, jax.Array, Any, Any]:
-    """Loss, logits, statistics and gradient of a batch whose parts pass one after the other; the
+    """Loss, logits, statistics and gradients of a batch whose parts pass one after the other; the
     loss is the whole batch's.
 
     Part i holds every `parts`-th image from the i-th on, so that the parts of a sharded batch lie
@@ -37,21 +49,25 @@ def in_parts(
             None if labels is None else jnp.sum(weights[part(i, labels)]) / jnp.sum(weights[labels])
         )
 
-    loss, grads, outputs = (
-        jnp.zeros([], jnp.result_type(float)),
-        jax.tree.map(jnp.zeros_like, trained),
-        list[jax.Array](),
-    )
+    loss, outputs = jnp.zeros([], jnp.result_type(float)), list[jax.Array]()
+    grads = jax.tree.map(jnp.zeros_like, trained)
+    if batch.focus is not None:
+        grads = (grads,) * len(batch.focus)
     for i in range(parts):
-        mine: Batch = jax.tree.map(partial(part, i), batch)
-        mine = mine._replace(shares=(share(batch.labels, i), share(batch.partners, i)))
-        (value, seen), grad = jax.value_and_grad(batch_loss, has_aux=True)(
-            trained, batch_stats, mine, tuple(jax.random.fold_in(key, i) for key in keys)
+        mine: Batch = jax.tree.map(partial(part, i), batch._replace(focus=None))
+        shares = (share(batch.labels, i), share(batch.partners, i))
+        mine = mine._replace(focus=batch.focus, shares=shares)
+        grad, seen = gradients(
+            batch_loss,
+            trained,
+            batch_stats,
+            mine,
+            tuple(jax.random.fold_in(key, i) for key in keys),
         )
         # One part's activations at a time: the next part waits for this one's gradient.
         trained, grads, batch_stats = jax.lax.optimization_barrier(
             (trained, jax.tree.map(jnp.add, grads, grad), seen.batch_stats)
         )
-        loss, outputs = loss + value, [*outputs, seen.logits]
+        loss, outputs = loss + seen.loss, [*outputs, seen.logits]
     stacked = jnp.stack(outputs, 1)
     return loss, stacked.reshape(size, *stacked.shape[2:]), batch_stats, grads

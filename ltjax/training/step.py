@@ -16,7 +16,7 @@ from ltjax.experiment.recipe import Recipe, Settings
 from ltjax.experiment.state import Running, TrainState
 from ltjax.objectives import Batch, Drawn
 from ltjax.optim import ascend
-from ltjax.training.accumulation import in_parts
+from ltjax.training.accumulation import gradients, in_parts
 
 
 class Seen(NamedTuple):
@@ -42,8 +42,9 @@ class Parts:
       mix: (key, step, Drawn of each order) -> Batch.
       turn: (memory, key, step, position) -> memory, turned over at an epoch's first step.
       gradients: (params, batch_stats, batch, memory, key, step, class weights) -> gradients of the
-        parameters that train, Seen.
+        parameters that train (of a batch with `focus` [K, C], each of the K parts'), Seen.
       ascend: (params, gradients, rho) -> params at SAM's second point.
+      add: (gradients, gradients) -> their sum.
       finish: (state, gradients, Seen, labels, learning rate) -> state.
     """
 
@@ -57,6 +58,7 @@ class Parts:
         )
         self.gradients = jax.jit(partial(_gradients, recipe))
         self.ascend = jax.jit(partial(_ascend, recipe))
+        self.add = jax.jit(partial(jax.tree.map, jnp.add))
         self.finish = jax.jit(partial(_finish, recipe))
 
 
@@ -82,13 +84,19 @@ def update(
     """
     parts = parts_of(recipe)
     drawn = (Drawn(images if isinstance(images, tuple) else (images,), labels), *others)
-    batch = parts.mix(state.key, state.step, drawn)._replace(progress=settings.progress)
+    batch = parts.mix(state.key, state.step, drawn)._replace(
+        progress=settings.progress, focus=recipe.focus
+    )
     memory = parts.turn(state.memory, state.key, state.step, state.position)
-    given = (batch, memory, state.key, state.step, settings.class_weights)
-    grads, seen = parts.gradients(state.params, state.batch_stats, *given)
+    given = (memory, state.key, state.step, settings.class_weights)
+    grads, seen = parts.gradients(state.params, state.batch_stats, batch, *given)
     if recipe.sam:
+        plain = None
+        if recipe.focus is not None:  # two parts, of which the second is perturbed
+            (plain, grads), batch = grads, batch._replace(focus=recipe.focus[1:])
         perturbed = parts.ascend(state.params, grads, settings.rho)
-        grads, second = parts.gradients(perturbed, seen.batch_stats, *given)
+        grads, second = parts.gradients(perturbed, seen.batch_stats, batch, *given)
+        grads = grads if plain is None else parts.add(plain, grads[0])
         if recipe.both_update_stats:
             seen = seen._replace(batch_stats=second.batch_stats)
     return parts.finish(state, grads, seen, batch.labels, settings.learning_rate)
@@ -252,12 +260,21 @@ def _gradients(
 
     def batch_loss(trained, batch_stats, batch, keys):
         network = _Network(recipe, whole(trained), batch_stats, keys[0])
-        loss, logits, after = recipe.objective.loss(network, batch, class_weights, memory, keys[1])
-        return loss, Seen(loss, logits, network.batch_stats, after)
+
+        def of(focus):
+            part = batch._replace(focus=focus)
+            return recipe.objective.loss(network, part, class_weights, memory, keys[1])
+
+        if batch.focus is None:
+            loss, logits, after = of(None)
+            return loss, Seen(loss, logits, network.batch_stats, after)
+        # The network does not depend on the focus, and runs once.
+        losses, logits, after = jax.vmap(of, out_axes=(0, None, None))(batch.focus)
+        return losses, Seen(jnp.sum(losses), logits, network.batch_stats, after)
 
     given = (trained, batch_stats, batch, (keys.dropout, keys.objective))
     if recipe.accumulate == 1 or batch.labels.shape[0] % recipe.accumulate:
-        (_, seen), grads = jax.value_and_grad(batch_loss, has_aux=True)(*given)
+        grads, seen = gradients(batch_loss, *given)
         return grads, seen._replace(memory=_everywhere(recipe, seen.memory))
     loss, logits, batch_stats, grads = in_parts(
         recipe.accumulate, batch_loss, *given, class_weights
