@@ -116,14 +116,21 @@ def get_config() -> ConfigDict:
     config.data.group_thresholds = (20, 100)
 
     config.augment = ConfigDict()  # (stage) in this order
+    # share of the area of a crop that is enlarged to the image, such as (0.08, 1.0); () is off
+    config.augment.resized_crop = ()
     config.augment.padding = placeholder(int)  # zero-pad, then random crop; 0 is off
     config.augment.flip = placeholder(float)  # probability of a horizontal flip; 0 is off
-    # of brightness, contrast and saturation, such as (0.4, 0.4, 0.4); () is off
+    # of brightness, contrast, saturation and, where given, hue, such as (0.4, 0.4, 0.4, 0.1); () is
+    # off
     config.augment.jitter = ()
+    config.augment.jitter_probability = 1.0  # of an image to be jittered
+    config.augment.grey = 0.0  # probability that an image loses its colour
+    config.augment.blur = 0.0  # probability of a Gaussian blur, sigma 0.1 to 2 pixels
     config.augment.policy = "none"  # none, cifar10, cifar100, imagenet (AutoAugment), rand_augment
     config.augment.num_ops = 2  # operations an image (rand_augment)
     config.augment.magnitude = 9  # 0..30 (rand_augment)
     config.augment.cutout = 0  # side in pixels of a square set to the mean colour; 0 is off
+    config.augment.cutout_first = False  # before normalisation: the square is black
 
     config.mixing = ConfigDict()  # (stage) of images with partners
     config.mixing.name = "none"  # none, mixup, cutmix, remix
@@ -170,6 +177,8 @@ def get_config() -> ConfigDict:
     config.loss.logit_adjusted = ConfigDict({"tau": 1.0})  # tau of the prior added to the logits
     # Smoothing of the fullest and of the rarest class.
     config.loss.label_aware_smoothing = ConfigDict({"head": 0.3, "tail": 0.0})
+    # Of the class weights' loss; alpha keeps it near cross-entropy's size.
+    config.loss.influence_balanced = ConfigDict({"alpha": 1000.0, "epsilon": 1e-3})
     # Of the reslt_ networks: weight of the branches' part, first class of the medium and of the
     # tail branch.
     config.loss.reslt = ConfigDict({"beta": placeholder(float), "label_smoothing": 0.0})

@@ -1,4 +1,5 @@
 import importlib
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 
 from ltjax import augment
+from ltjax.experiment import experiment, settings
 
 IMAGES = np.random.default_rng(0).integers(1, 256, (64, 8, 8, 3), np.uint8)
 
@@ -176,3 +178,52 @@ def test_the_jitter_stands_before_the_policy_and_draws_from_another_key(monkeypa
     )
     np.testing.assert_allclose(both, (255 - 100) / 255, rtol=1e-6)
     assert not (keys["policy"] == keys["jitter"]).all(axis=1).any()
+
+
+STRONG = {
+    "resized_crop": (0.3, 1.0),
+    "jitter": (0.4, 0.4, 0.4, 0.1),
+    "jitter_probability": 0.8,
+    "grey": 0.2,
+    "blur": 0.5,
+}
+
+
+def test_strong_views_end_normalised_and_differ_from_image_to_image():
+    images = jnp.tile(jnp.asarray(IMAGES[:1]), (16, 1, 1, 1))
+    view = jax.jit(partial(augment.standard, mean=(0.5,) * 3, std=(0.25,) * 3, padding=0, **STRONG))
+    out = np.asarray(view(jax.random.key(0), images))
+    assert out.shape == images.shape
+    assert np.abs(out).max() <= 2.0 + 1e-5
+    assert len(np.unique(out.round(3).reshape(16, -1), axis=0)) > 12
+
+
+def test_cutout_before_normalisation_is_black_and_after_the_policy():
+    """Inverted first, white images are black all over, and the square could not be seen; the policy
+    here turns black to white.
+    """
+    black = jnp.zeros((8, 8, 8, 3), jnp.uint8)
+    options = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "padding": 0, "cutout": 4}
+    policy = lambda key, images: 255 - images  # noqa: E731
+    for first, hole in ((True, -2.0), (False, 0.0)):
+        view = partial(augment.standard, policy=policy, cutout_first=first, **options)
+        out = np.asarray(view(jax.random.key(0), black))
+        assert set(np.unique(out)) == {hole, 2.0}
+
+
+def test_a_config_asks_for_strong_views(digits_config):
+    digits_config.augment.update(STRONG)
+    digits_config.augment.cutout = 4
+    digits_config.augment.cutout_first = True
+    view = experiment.build(settings.resolve(digits_config)).recipe.views[0]
+    assert STRONG.items() <= view.keywords.items()
+    assert view.keywords["cutout_first"]
+    for field, value, told in (
+        ("jitter", (0.4, 0.4), "expected brightness, contrast and saturation"),
+        ("jitter", (0.4, 0.4, 0.4, 0.6), r"the hue's of at most 0\.5"),
+        ("resized_crop", (0.5, 0.1), "expected two ascending shares"),
+    ):
+        digits_config.augment.update(STRONG)
+        digits_config.augment[field] = value
+        with pytest.raises(ValueError, match=told):
+            settings.resolve(digits_config)

@@ -258,11 +258,16 @@ def _view(config: ConfigDict, size: tuple[int, int]) -> objectives.View:
         augment.standard,
         mean=tuple(config.data.mean),
         std=tuple(config.data.std),
+        resized_crop=tuple(config.augment.resized_crop),
         padding=config.augment.padding,
         flip=config.augment.flip,
-        policy=_policy(config, *size),
         jitter=tuple(config.augment.jitter) if any(config.augment.jitter) else (),
+        jitter_probability=config.augment.jitter_probability,
+        grey=config.augment.grey,
+        blur=config.augment.blur,
+        policy=_policy(config, *size),
         cutout=config.augment.cutout,
+        cutout_first=config.augment.cutout_first,
     )
 
 

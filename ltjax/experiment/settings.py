@@ -131,11 +131,21 @@ def _check(config: ConfigDict, where: str = "") -> None:
         raise ValueError(
             f"config.data.crop_scale is {config.data.crop_scale}; expected two shares of the area, ascending in (0, 1]"
         )
-    if len(config.augment.jitter) not in (0, 3) or any(
-        value < 0 for value in config.augment.jitter
+    jitter = tuple(config.augment.jitter)
+    if (
+        len(jitter) not in (0, 3, 4)
+        or any(value < 0 for value in jitter)
+        or max(jitter[3:], default=0) > 0.5
     ):
         raise ValueError(
-            f"{where}config.augment.jitter is {config.augment.jitter}; expected brightness, contrast and saturation of at least 0, or ()"
+            f"{where}config.augment.jitter is {jitter}; expected brightness, contrast and saturation"
+            " of at least 0, and where wanted the hue's of at most 0.5, or ()"
+        )
+    crop = tuple(config.augment.resized_crop)
+    if len(crop) not in (0, 2) or list(crop) != sorted(crop):
+        raise ValueError(
+            f"{where}config.augment.resized_crop is {crop}; expected two ascending shares of the"
+            " area, such as (0.08, 1.0), or ()"
         )
     check_ranges(config, where)
     thresholds = tuple(config.data.group_thresholds)

@@ -1,6 +1,7 @@
 """What the network is asked, a file a method; a config names one of `OBJECTIVES`."""
 
 from ltjax.objectives.classify import classify
+from ltjax.objectives.influence import influence
 from ltjax.objectives.objective import Batch, Drawn, Given, Method, Mixing, Objective, Order, View
 from ltjax.objectives.reslt import reslt
 from ltjax.objectives.rotation import ROTATIONS, rotation
@@ -20,6 +21,9 @@ __all__ = [
 OBJECTIVES: dict[str, Method] = {
     "classify": Method(classify, by_class=True),
     "rotation": Method(rotation, named_by="target", outputs=ROTATIONS, by_class=True),
+    "influence_balanced": Method(
+        influence, named_by="loss", in_parts=False, by_class=True, mixings=("none",)
+    ),
     "reslt": Method(
         reslt,
         named_by="loss",
