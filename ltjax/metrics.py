@@ -38,15 +38,28 @@ def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, num_classes: int
     """Counts of (true, predicted) pairs; works under jit.
 
     Args:
-      labels: class ids [N]; an example with a negative label is not counted.
+      labels: class ids [N] of any integer dtype; an example with a negative label is not counted.
       predictions: class ids [N].
       num_classes: C.
 
     Returns:
-      int32 [C, C].
+      int32 [C, C]. Under jit, where it can't be refused, an example with a label or a prediction
+      beyond the classes is not counted.
+
+    Raises:
+      ValueError: a label above C - 1, or a counted example's prediction outside 0..C-1.
     """
-    labels, predictions = jnp.asarray(labels), jnp.asarray(predictions)
-    cell = jnp.where(labels >= 0, labels * num_classes + predictions, num_classes**2)
+    given = labels, predictions
+    labels, predictions = _wide(labels), _wide(predictions)
+    counted = labels >= 0
+    fits = counted & (labels < num_classes) & (predictions >= 0) & (predictions < num_classes)
+    if not any(isinstance(x, jax.core.Tracer) for x in given) and not (fits == counted).all():
+        at = int(jnp.argmax(fits != counted))
+        raise ValueError(
+            f"example {at} has label {labels[at]} and prediction {predictions[at]};"
+            f" expected 0..{num_classes - 1} (a label below 0 is left out)"
+        )
+    cell = jnp.where(fits, labels * num_classes + predictions, num_classes**2)
     return jnp.bincount(cell, length=num_classes**2 + 1)[:-1].reshape(num_classes, num_classes)
 
 
@@ -63,8 +76,8 @@ def per_class_accuracy(confusion: ArrayLike) -> np.ndarray:
 
 
 def balanced_accuracy(confusion: ArrayLike) -> float:
-    """Mean recall of the classes that have examples, in [0, 1]."""
-    return float(np.nanmean(per_class_accuracy(confusion)))
+    """Mean recall of the classes that have examples, in [0, 1]; NaN without any."""
+    return _mean_of_known(per_class_accuracy(confusion))
 
 
 def precision_recall_f1(confusion: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -79,18 +92,18 @@ def precision_recall_f1(confusion: ArrayLike) -> tuple[np.ndarray, np.ndarray, n
 
 
 def weighted_f1(confusion: ArrayLike) -> float:
-    """F1 averaged over classes by their number of examples."""
-    support = np.asarray(confusion).sum(axis=1)
-    return float(np.average(precision_recall_f1(confusion)[2], weights=support))
+    """F1 averaged over classes by their number of examples; 0 without any, as `accuracy`."""
+    return weighted_precision_recall_f1(confusion)[2]
 
 
 def weighted_precision_recall_f1(confusion: ArrayLike) -> tuple[float, float, float]:
     """Precision, recall and F1 averaged over classes by their number of examples; the weighted
-    recall is the accuracy.
+    recall is the accuracy. 0 without any example.
     """
     support = np.asarray(confusion).sum(axis=1)
     precision, recall, f1 = (
-        float(np.average(values, weights=support)) for values in precision_recall_f1(confusion)
+        float((values * support).sum() / max(support.sum(), 1))
+        for values in precision_recall_f1(confusion)
     )
     return precision, recall, f1
 
@@ -172,39 +185,63 @@ def groups_by_threshold(
 
 
 def group_accuracy(confusion: ArrayLike, groups: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Mean recall of each group's classes that have examples, in [0, 1]; NaN where none has."""
+    """Mean recall of those classes of each group that have examples, in [0, 1]; NaN without any."""
     recall = per_class_accuracy(confusion)
-    found = {name: recall[classes] for name, classes in groups.items()}
-    found = {name: values[~np.isnan(values)] for name, values in found.items()}
-    return {
-        name: float(np.mean(values)) if len(values) else float("nan")
-        for name, values in found.items()
-    }
+    return {name: _mean_of_known(recall[classes]) for name, classes in groups.items()}
 
 
 def top_k_correct(logits: ArrayLike, labels: ArrayLike, k: int) -> jax.Array:
     """Whether the true class is among the k highest logits (ties count for the label), bool [...];
     works under jit.
 
-    An example with a negative label is never correct.
+    An example with a label outside 0..C-1 or a NaN logit at its label is never correct; a NaN
+    elsewhere counts as higher.
 
     Args:
       logits: [..., C].
-      labels: class ids [...].
+      labels: class ids [...] of any integer dtype.
       k: in 1..C.
+
+    Raises:
+      ValueError: another k.
     """
-    logits, labels = jnp.asarray(logits), jnp.asarray(labels)
-    own = jnp.take_along_axis(logits, jnp.maximum(labels, 0)[..., None], axis=-1)
-    return (jnp.sum(logits > own, axis=-1) < k) & (labels >= 0)
+    logits, labels = jnp.asarray(logits), _wide(labels)
+    if not 1 <= k <= logits.shape[-1]:
+        raise ValueError(f"k is {k}; expected 1 to {logits.shape[-1]}, the number of classes")
+    ids = jnp.maximum(labels, 0)[..., None]
+    own = jnp.take_along_axis(logits, ids, axis=-1, mode="fill", fill_value=jnp.nan)
+    return (jnp.sum(~(logits <= own), axis=-1) < k) & (labels >= 0)
 
 
 def adjust_logits(logits: ArrayLike, class_counts: ArrayLike, tau: float = 1.0) -> jax.Array:
     """Post-hoc logit adjustment: logits - tau * log(n / N); predict by its argmax.
 
+    Args:
+      logits: [..., C].
+      class_counts: training images of each class, [C], all > 0.
+      tau: weight of the prior.
+
+    Returns:
+      [..., C] in float32 or wider.
+
+    Raises:
+      ValueError: a count below 1, or not one count a class of the logits.
+
     Source: Menon et al., ICLR 2021, arXiv:2007.07314, eq. 9.
     """
+    logits = jnp.asarray(logits)
+    if np.shape(class_counts) != logits.shape[-1:]:
+        raise ValueError(
+            f"class_counts has shape {list(np.shape(class_counts))}; expected [{logits.shape[-1]}],"
+            " one count a class of the logits"
+        )
+    if not isinstance(class_counts, jax.core.Tracer) and not np.min(class_counts) >= 1:
+        raise ValueError(
+            f"class_counts holds {np.min(class_counts)} (class {np.argmin(class_counts)});"
+            " expected at least 1 image a class"
+        )
     counts = jnp.asarray(class_counts, jnp.result_type(float))
-    return jnp.asarray(logits) - tau * jnp.log(counts / jnp.sum(counts))
+    return logits - tau * jnp.log(counts / jnp.sum(counts))
 
 
 def calibration_error(probabilities: ArrayLike, labels: ArrayLike, num_bins: int = 15) -> float:
@@ -229,3 +266,14 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(
         part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) != 0
     )
+
+
+def _wide(ids: ArrayLike) -> jax.Array:
+    """Class ids in at least int32: uint8 ends at 255."""
+    ids = jnp.asarray(ids)
+    return ids.astype(jnp.int32) if ids.dtype.itemsize < 4 else ids
+
+
+def _mean_of_known(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")

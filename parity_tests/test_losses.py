@@ -108,14 +108,20 @@ def test_focal_with_other_gammas(gamma):
     )
 
 
-def test_soft_labels_equal_torchs_cross_entropy_with_probabilities():
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_soft_labels_equal_torchs_cross_entropy_with_probabilities(smoothing):
     logits, _ = CASES["random"]
     probabilities = np.random.default_rng(1).dirichlet(np.ones(10), 64)
     theirs = torch.nn.functional.cross_entropy(
-        torch.tensor(logits), torch.tensor(probabilities), reduction="none"
+        torch.tensor(logits),
+        torch.tensor(probabilities),
+        reduction="none",
+        label_smoothing=smoothing,
     )
     np.testing.assert_allclose(
-        losses.cross_entropy(logits, probabilities), theirs.numpy(), rtol=1e-12
+        losses.cross_entropy(logits, probabilities, label_smoothing=smoothing),
+        theirs.numpy(),
+        rtol=1e-12,
     )
 
 

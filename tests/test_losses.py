@@ -46,8 +46,10 @@ def test_focal_equals_cross_entropy_when_gamma_is_zero():
     )
 
 
-def test_vector_scaling_without_gamma_is_logit_adjusted():
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_vector_scaling_without_gamma_is_logit_adjusted(offset):
     logits, labels = example()
+    logits = logits + offset
     scaled = losses.vector_scaling(logits, labels, class_counts=COUNTS, gamma=0.0, tau=1.3)
     np.testing.assert_allclose(
         scaled, losses.logit_adjusted(logits, labels, class_counts=COUNTS, tau=1.3), rtol=1e-6
@@ -119,14 +121,47 @@ def test_any_leading_shape_and_vmap_agree_with_a_flat_batch(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("size", [1e4, -1e4])
 @pytest.mark.parametrize("soft", [False, True])
-def test_value_and_gradient_are_finite_for_huge_logits(name, size, soft):
-    logits = jnp.array([[size, 0.0, -size, 1.0]] * 4)
-    labels = jax.nn.one_hot(jnp.arange(4), 4) * 0.9 + 0.025 if soft else jnp.arange(4)
-    value, gradient = jax.value_and_grad(lambda z: jnp.sum(bound(name)(z, labels)))(logits)
-    assert np.isfinite(value)
+def test_value_and_gradient_are_finite_for_huge_logits(name, soft):
+    """Up to the 1e36 that the module states; every class the highest in turn."""
+    rows = jnp.concatenate([jnp.array([[s, 0.0, -s, 1.0]] * 4) for s in (1e4, -1e4, 1e36, -1e36)])
+    labels = jnp.tile(jnp.arange(4), 4)
+    labels = jax.nn.one_hot(labels, 4) * 0.9 + 0.025 if soft else labels
+    value, gradient = jax.vmap(jax.value_and_grad(bound(name)))(rows, labels)
+    assert np.all(np.isfinite(value))
     assert np.all(np.isfinite(gradient))
+
+
+@pytest.mark.parametrize("classes", [1000, 8142])
+@pytest.mark.parametrize("soft", [False, True])
+def test_focal_and_soft_ldam_keep_their_digits_where_the_top_class_is_improbable(classes, soft):
+    """Near-uniform logits in float32 against float64: log(1 - p) of p near 0 has no digits of log p."""
+    generator = np.random.default_rng(0)
+    logits = generator.normal(0, 0.01, (8, classes)).astype(np.float32)
+    labels = generator.dirichlet(np.ones(classes), 8) if soft else np.argmax(logits, axis=1)
+    counts = np.arange(classes, 0, -1)
+
+    def values():
+        yield losses.focal(jnp.asarray(logits, float), labels, gamma=2.0)
+        yield losses.ldam(jnp.asarray(logits, float), np.asarray(labels), class_counts=counts)
+
+    ours = list(values())
+    with jax.enable_x64(True):
+        for mine, expected in zip(ours, values(), strict=True):
+            assert (mine.dtype, expected.dtype) == (np.float32, np.float64)
+            np.testing.assert_allclose(mine, expected, rtol=1e-6)  # some roundings of 6e-8
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16])
+def test_narrow_label_types_are_class_ids_like_any_other(name, dtype):
+    """300 classes, more than int8 and uint8 hold."""
+    logits = np.random.default_rng(0).normal(size=(4, 300)).astype(np.float32)
+    labels = np.array([0, 5, 90, 127])
+    loss = jax.jit(bound(name, np.arange(300, 0, -1)))
+    np.testing.assert_array_equal(loss(logits, labels.astype(dtype)), loss(logits, labels))
+    if np.iinfo(dtype).min < 0:
+        assert np.isnan(loss(logits, np.array([-1, -5, -44, -128], dtype))).all()
 
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
@@ -214,12 +249,31 @@ def test_weighted_mean_ignores_classes_of_weight_zero_and_scale_of_the_weights()
         losses.weighted_mean(values, labels[:2], weights)
 
 
+@pytest.mark.parametrize("label", [-1, 2])
+def test_weighted_mean_of_a_label_outside_the_classes_is_nan(label):
+    labels = np.array([0, label, 1], np.int8)
+    assert np.isnan(losses.weighted_mean(np.ones(3), labels, np.array([1.0, 2.0])))
+
+
 def test_mixup_loss_is_linear_in_lam():
     a, b = jnp.array([1.0, 2.0]), jnp.array([3.0, 6.0])
     np.testing.assert_allclose(losses.mixup(a, b, 0.25), [2.5, 5.0])
 
 
 MASKS = np.arange(6)[None] >= np.array([0, 2, 4])[:, None]
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_reslt_sums_its_branches_in_float32(dtype):
+    """Also where the sum is beyond float16's 65504."""
+    logits = jnp.asarray(np.random.default_rng(0).normal(0, 1.5e4, (3, 16, 6)), dtype)
+    labels = np.arange(16) % 6
+    ours, wide = (
+        losses.reslt(z, labels, branch_masks=MASKS, beta=0.3)
+        for z in (logits, logits.astype(jnp.float32))
+    )
+    assert ours.dtype == jnp.float32
+    np.testing.assert_array_equal(ours, wide)
 
 
 def test_reslt_without_branch_part_is_cross_entropy_of_the_sum():

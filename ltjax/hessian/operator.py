@@ -95,7 +95,8 @@ class DatasetOperator:
             used by the scan.
 
         Raises:
-          ValueError: no examples, weights of another length, or parameters that are not finite.
+          ValueError: no examples, weights of another length, below 0 or all 0, or parameters that
+            are not finite.
         """
         sizes = {len(leaf) for leaf in jax.tree.leaves(examples)}
         if len(sizes) != 1 or not min(sizes):
@@ -114,6 +115,10 @@ class DatasetOperator:
                 )
         batch_size = min(batch_size, size) if sharding is None else batch_size
         shares = np.ones(size) if weights is None else np.asarray(weights, float)
+        if not (np.isfinite(shares).all() and shares.min() >= 0 and shares.max() > 0):
+            raise ValueError(
+                f"weights span {shares.min()}..{shares.max()}; expected finite ones >= 0, not all 0"
+            )
         everywhere = None
         if isinstance(sharding, jax.sharding.NamedSharding):
             everywhere = jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
@@ -122,10 +127,10 @@ class DatasetOperator:
         self._params = params
         place = (lambda x: jax.device_put(x, sharding)) if sharding is not None else jnp.asarray
         self.traceable = jax.default_backend() != "cpu" if scan is None else scan
-        shares = shares / shares.sum()
+        shares = (shares / shares.sum()).astype(jnp.result_type(float))
         split = [
-            _batches(leaf, batch_size)
-            for leaf in (*jax.tree.leaves(examples), shares.astype(jnp.result_type(float)))
+            *(_batches(np.asarray(leaf), batch_size) for leaf in jax.tree.leaves(examples)),
+            _batches(shares, batch_size, filler=0.0),
         ]
         structure = jax.tree.structure(examples)
 
@@ -228,12 +233,8 @@ def _added_linear(total, linear, vector):
     return jax.tree.map(jnp.add, total, linear(vector))
 
 
-def _batches(leaf: Any, size: int) -> np.ndarray:
-    """[K, size, ...], the end filled with copies of the first entry for examples and zeros for
-    shares.
-    """
-    leaf = np.asarray(leaf)
-    missing = -len(leaf) % size
-    shares = leaf.ndim == 1 and np.issubdtype(leaf.dtype, np.floating)
-    filler = np.zeros(missing, leaf.dtype) if shares else leaf[:1].repeat(missing, 0)
-    return np.concatenate([leaf, filler]).reshape(-1, size, *leaf.shape[1:])
+def _batches(leaf: np.ndarray, size: int, filler: Any = None) -> np.ndarray:
+    """[K, size, ...], the end filled with `filler`, or with copies of the first entry."""
+    entry = leaf[0] if filler is None else np.asarray(filler, leaf.dtype)
+    filling = np.broadcast_to(entry, (-len(leaf) % size, *leaf.shape[1:]))
+    return np.concatenate([leaf, filling]).reshape(-1, size, *leaf.shape[1:])

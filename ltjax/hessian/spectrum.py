@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from ltjax.hessian.lanczos import Runner, Tridiagonal
+from ltjax.hessian.lanczos import Runner, Tridiagonal, refuse_complex, refuse_not_finite
 
 Matvec = Callable[[Any], Any]
 
@@ -317,7 +317,10 @@ def _rademacher(key: jax.Array, example: Any) -> Any:
 
 
 def _flat(tree: Any) -> np.ndarray:
-    return np.asarray(ravel_pytree(tree)[0], np.float64)
+    flat = ravel_pytree(tree)[0]
+    refuse_complex(flat)
+    refuse_not_finite(flat)
+    return np.asarray(flat, np.float64)
 
 
 def _dot(a: Any, b: Any) -> float:

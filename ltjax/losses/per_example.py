@@ -2,14 +2,17 @@
 
 Every loss takes logits ``[..., C]`` and labels that are class ids ``[...]`` (any integer dtype) or,
 where stated, probabilities ``[..., C]`` (any floating dtype), and returns ``[...]``. Arithmetic is
-float64 for float64 logits and float32 otherwise, so bfloat16 logits are safe. All are stable for
-logits of any finite size and work under jit, grad and vmap.
+float64 for float64 logits and float32 otherwise, so bfloat16 logits are safe. Values and gradients
+are finite for logits up to 1e36 in size (float32 ends at 3e38, and LDAM multiplies by its scale;
+1e306 in float64), and all work under jit, grad and vmap.
 
 Bad labels and class counts raise ValueError before tracing, where their values can be seen. Inside
 jit a class id outside 0..C-1 gives a NaN loss, so it is never silently trained on.
 """
 
 from __future__ import annotations
+
+import math
 
 import jax
 import jax.numpy as jnp
@@ -161,7 +164,7 @@ def vector_scaling(
     counts = _counts(class_counts, logits)
     scales = (counts / jnp.max(counts)) ** gamma
     return cross_entropy(
-        logits * scales.astype(logits.dtype) + tau * _log_prior(counts, logits), labels
+        _below_top(logits * scales.astype(logits.dtype)) + tau * _log_prior(counts, logits), labels
     )
 
 
@@ -306,9 +309,8 @@ def reslt(
     )
     # A batch without any masked example has no branches' part, rather than 0 / 0.
     branches = jnp.sum(masks * losses) / jnp.maximum(jnp.sum(masks), 1.0)
-    fused = jnp.mean(
-        cross_entropy(jnp.sum(branch_logits, axis=0), labels, label_smoothing=label_smoothing)
-    )
+    summed = jnp.sum(branch_logits, axis=0, dtype=losses.dtype)  # bfloat16 is too narrow for a sum
+    fused = jnp.mean(cross_entropy(summed, labels, label_smoothing=label_smoothing))
     return beta * branches + (1.0 - beta) * fused
 
 
@@ -388,7 +390,8 @@ def _counts(class_counts: ArrayLike, logits: jax.Array | None = None) -> jax.Arr
 
 def _no_wrap(labels: jax.Array, num_classes: int) -> jax.Array:
     """Negative ids would count from the end; send them past it, where a gather fills in NaN."""
-    return jnp.where(labels < 0, num_classes, labels)
+    wide = labels.astype(jnp.int32) if labels.dtype.itemsize < 4 else labels  # int8 ends at 127
+    return jnp.where(wide < 0, num_classes, wide)
 
 
 def _at_label(values: jax.Array, labels: jax.Array) -> jax.Array:
@@ -418,10 +421,15 @@ def _log_probability_and_complement(logits: jax.Array) -> tuple[jax.Array, jax.A
         raise ValueError(f"logits have {logits.shape[-1]} class; expected at least 2")
     logits = _below_top(logits)
     top = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1], dtype=bool)
-    # Only the top class can have p_c > 1/2. For it, sum over the others; for the rest log1p(-p_c)
-    # is accurate.
     others = jax.nn.logsumexp(jnp.where(top, -jnp.inf, logits), axis=-1, keepdims=True)
     at_top = others - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
-    probs = jnp.where(top, 0.0, jax.nn.softmax(logits))
-    log_probs = jnp.where(top, jnp.log1p(-jnp.exp(at_top)), jax.nn.log_softmax(logits))
-    return log_probs, jnp.where(top, at_top, jnp.log1p(-probs))
+    # Only a class of p_c > 1/2, so the top one, needs the sum over the others: its p_c may round to
+    # 1. For the rest log_softmax and log1p(-p_c) are accurate, and log(1 - p_c) near 0 is not.
+    sure = top & (at_top < -math.log(2.0))
+    log_probs, probs = jax.nn.log_softmax(logits), jax.nn.softmax(logits)
+    # Each log1p sees a number away from -1 where it isn't taken, so that its gradient is finite.
+    at_sure = jnp.log1p(-jnp.exp(jnp.where(sure, at_top, -1.0)))
+    return (
+        jnp.where(sure, at_sure, log_probs),
+        jnp.where(sure, at_top, jnp.log1p(-jnp.where(sure, 0.0, probs))),
+    )

@@ -24,6 +24,7 @@ _STEMS = (
     "conv_stem.weight",
 )
 _HEADS = ("linear", "fc", "_fc", "classifier.1", "classifier")
+_KEPT_UNDER = ("state_dict", "model", "state_dict_ema")
 
 
 def from_torch(name: str, state_dict: Mapping[str, Any]) -> dict:
@@ -31,8 +32,9 @@ def from_torch(name: str, state_dict: Mapping[str, Any]) -> dict:
 
     Number of classes, kind of classifier, width and image channels are read from the arrays.
     EfficientNets may be named as in efficientnet-pytorch, torchvision or timm (see `numerics` of
-    the module for what else tells these apart). A "module." prefix (DataParallel) is dropped;
-    `num_batches_tracked` has no counterpart and is ignored.
+    the module for what else tells these apart). The prefixes "module." (DataParallel, AveragedModel)
+    and "_orig_mod." (torch.compile) are dropped; `num_batches_tracked` and `n_averaged` have no
+    counterpart and are ignored.
 
     Args:
       name: a key of `ltjax.models.MODELS`.
@@ -40,15 +42,16 @@ def from_torch(name: str, state_dict: Mapping[str, Any]) -> dict:
         layer1.0.bn1.running_var, linear.weight.
 
     Returns:
-      {"params": ..., "batch_stats": ...} in the arrays' own dtype.
+      {"params": ..., "batch_stats": ...} in the arrays' own dtype; bfloat16 becomes float32.
 
     Raises:
       ValueError: missing or unexpected names, a shape that does not fit, or a value that is not
         finite.
     """
-    arrays = {key.removeprefix("module."): _array(value) for key, value in state_dict.items()}
     arrays = {
-        key: value for key, value in arrays.items() if not key.endswith("num_batches_tracked")
+        _plain(key): _array(value)
+        for key, value in state_dict.items()
+        if not key.endswith(("num_batches_tracked", "n_averaged"))
     }
     options, channels = _options(name, arrays)
     template = flatten_dict(_shapes(name, options, channels))
@@ -108,7 +111,7 @@ def naming(name: str, state_dict: Mapping[str, Any]) -> str:
     """Which program's names a state dict uses: a key of `ltjax.models.torch_names.schemes(name)`,
     the best fitting.
     """
-    keys = {key.removeprefix("module.") for key in state_dict}
+    keys = {_plain(key) for key in state_dict}
     known = schemes(name)
     paths = flatten_dict(_shapes(name, {"num_classes": 10, "classifier": "linear"}, 3))
     return max(known, key=lambda scheme: sum(known[scheme](path) in keys for path in paths))
@@ -118,7 +121,8 @@ def load_state_dict(path: str | Path) -> dict[str, Any]:
     """Reads a state dict from .pth/.pt (torch's weights_only loader), .npz or .safetensors. Nothing
     in a file is executed.
 
-    A checkpoint that keeps the state dict under "state_dict" or "model" is unpacked.
+    A checkpoint that keeps the state dict under "state_dict", "model" or "state_dict_ema" (the
+    first of these that it has), or one in another, is unpacked.
 
     Args:
       path: of a file; package:NAME, the one weight file inside an installed Python package; or
@@ -145,10 +149,14 @@ def load_state_dict(path: str | Path) -> dict[str, Any]:
         raise ValueError(
             f"{path}: not a readable {path.suffix} weight file ({str(error).splitlines()[0]})"
         ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(state_dict, Mapping) and isinstance(state_dict.get(key), Mapping):
-            state_dict = state_dict[key]
-    return dict(state_dict)
+    while isinstance(state_dict, Mapping):
+        within = [
+            state_dict[key] for key in _KEPT_UNDER if isinstance(state_dict.get(key), Mapping)
+        ]
+        if not within:
+            return dict(state_dict)
+        state_dict = within[0]
+    raise ValueError(f"{path}: holds a {type(state_dict).__name__}; expected a state dict")
 
 
 def _located(source: str) -> Path:
@@ -274,7 +282,18 @@ def _to_torch(value: np.ndarray, kind: str) -> np.ndarray:
 
 
 def _array(value: Any) -> np.ndarray:
-    return value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+    array = np.asarray(value)
+    return array.astype(np.float32) if array.dtype == jnp.bfloat16 else array
+
+
+def _plain(key: str) -> str:
+    """A name without the prefixes of torch's wrappers, in any order."""
+    while key.startswith(("module.", "_orig_mod.")):
+        key = key.partition(".")[2]
+    return key
 
 
 def _some(names: list[str]) -> str:

@@ -6,6 +6,7 @@ arXiv:2102.11600, algorithm 1.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ def ascend(params: Any, grads: Any, rho: ArrayLike, adaptive: bool = False) -> A
     """The point where SAM takes its gradient: params + e.
 
     SAM: e = rho * g / (||g|| + 1e-12). ASAM: e = rho * w^2 g / (|| |w| g || + 1e-12). The norm runs
-    over all parameters and is taken in float32 or wider.
+    over all parameters; products and norm are taken in float32 or wider.
 
     Args:
       params: pytree of parameters w.
@@ -37,20 +38,24 @@ def ascend(params: Any, grads: Any, rho: ArrayLike, adaptive: bool = False) -> A
     Returns:
       Pytree like params.
     """
-    scaled = jax.tree.map(lambda w, g: jnp.abs(w) * g, params, grads) if adaptive else grads
-    norm = optax.tree.norm(
-        jax.tree.map(lambda g: g.astype(jnp.promote_types(g.dtype, jnp.float32)), scaled)
+    scaled = jax.tree.map(
+        lambda w, g: jnp.abs(_wide(w)) * _wide(g) if adaptive else _wide(g), params, grads
     )
-    factor = rho / (norm + 1e-12)
+    factor = rho / (optax.tree.norm(scaled) + 1e-12)
 
     def perturbed(w, g):
-        return w + (factor * (jnp.square(w) * g if adaptive else g)).astype(w.dtype)
+        direction = jnp.square(_wide(w)) * _wide(g) if adaptive else g
+        return w + (factor * direction).astype(w.dtype)
 
     return jax.tree.map(perturbed, params, grads)
 
 
 def sam(
-    base: optax.GradientTransformation, rho: float | optax.Schedule, adaptive: bool = False
+    base: optax.GradientTransformation,
+    rho: ArrayLike | optax.Schedule,
+    adaptive: bool = False,
+    *,
+    mask: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """SAM around any optax optimiser: the base sees the gradient at w + e and updates w.
 
@@ -71,10 +76,19 @@ def sam(
     the running statistics; `ascend` gives the perturbed parameters to those who write their own
     step.
 
+    sam goes outside of optax's wrappers, since grad_fn needs all parameters and its gradient is the
+    one to accumulate or to check; inside of them it is refused:
+        sam(optax.MultiSteps(base, 4).gradient_transformation(), rho)   an e for each small batch
+        sam(optax.apply_if_finite(base, 3), rho)
+        sam(optax.multi_transform(...), rho, mask=trained)
+
     Args:
       base: any optax optimiser.
       rho: radius >= 0, or an optax schedule of the update count.
       adaptive: ASAM.
+      mask: bools like params, or of whole subtrees (or a function of params that gives them): False
+        where e is 0, for parameters that base does not train. None is True everywhere; beside
+        optax.multi_transform, which may freeze some, it has to be said.
 
     Returns:
       A transformation; `update(grads, state, params, grad_fn=..., plain_grads=None)` takes the
@@ -82,14 +96,22 @@ def sam(
       point. Further keyword arguments reach the base.
 
     Raises:
-      ValueError: a negative rho, or update without params or grad_fn.
+      ValueError: a negative rho, update without params or grad_fn, init inside of a wrapper, or
+        optax.multi_transform without a mask.
     """
-    if not callable(rho) and rho < 0:
+    if not (callable(rho) or isinstance(rho, jax.core.Tracer)) and not rho >= 0:
         raise ValueError(f"rho is {rho}; expected a radius >= 0")
     base = optax.with_extra_args_support(base)
 
     def init(params):
-        return SamState(jnp.zeros([], jnp.int32), base.init(params))
+        _refuse_wrappers(params)
+        state = base.init(params)
+        if mask is None and _has(state, optax.PartitionState):
+            raise ValueError(
+                "sam around optax.multi_transform needs mask=..., bools like params: False for those"
+                " that stay frozen and are not to be perturbed (mask=True perturbs all)"
+            )
+        return SamState(jnp.zeros([], jnp.int32), state)
 
     def update(
         grads,
@@ -106,10 +128,53 @@ def sam(
                 " params + e"
             )
         radius = rho(state.step) if callable(rho) else rho
-        second = grad_fn(ascend(params, grads, radius, adaptive))
+        second = grad_fn(ascend(params, _masked(mask, grads, params), radius, adaptive))
         if plain_grads is not None:
             second = jax.tree.map(jnp.add, second, plain_grads)
         updates, base_state = base.update(second, state.base, params, **extra)
         return updates, SamState(optax.safe_increment(state.step), base_state)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _wide(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _masked(mask: Any, grads: Any, params: Any) -> Any:
+    if mask is None:
+        return grads
+    kept = mask(params) if callable(mask) else mask
+    return jax.tree.map(
+        lambda keep, below: below if keep else jax.tree.map(jnp.zeros_like, below), kept, grads
+    )
+
+
+def _has(tree: Any, kind: type) -> bool:
+    found = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, kind))
+    return any(isinstance(node, kind) for node in found)
+
+
+def _refuse_wrappers(params: Any) -> None:
+    """One line where an optax wrapper would hand sam a part of what it needs."""
+    if _has(params, optax.MaskedNode):
+        raise ValueError(
+            "sam inside optax.masked or multi_transform sees only some parameters, and grad_fn needs"
+            " all: put it outside, sam(optax.multi_transform(...), rho, mask=...)"
+        )
+    # MultiSteps and apply_if_finite look at the first gradients alone, and nothing in init's
+    # arguments tells of them; its callers do.
+    frame = inspect.currentframe()
+    while frame is not None:
+        wrapper = frame.f_code.co_qualname.split(".")[0]
+        if wrapper in _WRAPPERS and frame.f_globals.get("__name__", "").startswith("optax."):
+            raise ValueError(f"sam inside optax.{wrapper} {_WRAPPERS[wrapper]}, rho)")
+        frame = frame.f_back
+
+
+_WRAPPERS = {
+    "MultiSteps": "would take its second gradient of the last small batch alone: put it outside,"
+    " sam(optax.MultiSteps(base, k).gradient_transformation()",
+    "apply_if_finite": "would let a second gradient that is not finite through: put it outside,"
+    " sam(optax.apply_if_finite(base, n)",
+}
