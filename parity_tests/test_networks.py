@@ -2,6 +2,7 @@
 gradient, every BatchNorm statistic.
 """
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from ltjax import augment, losses, models
+from ltjax.models.efficientnet import Block, MBConv
 from ltjax.models.torch_weights import naming
 from parity_tests import pretrained, reference
 
@@ -240,8 +242,6 @@ def test_parameter_counts_of_all_efficientnets():
 
 def test_stochastic_depth_drops_whole_examples_and_keeps_their_mean():
     """A block left out with probability p for an example counts 1 / (1 - p) where it is kept."""
-    from ltjax.models.efficientnet import Block, MBConv
-
     block = Block(1, 1, 1, 3, 1, 4, 4)
     module = MBConv(
         block, 0.3, lambda x: x, False, True, {"epsilon": 1e-3, "momentum": 0.01}, None, jnp.float64
@@ -261,6 +261,33 @@ def test_stochastic_depth_drops_whole_examples_and_keeps_their_mean():
     dropped = ~residual.any(axis=(1, 2, 3))
     assert abs(dropped.mean() - 0.3) < 4 * np.sqrt(0.21 / 2000)
     np.testing.assert_allclose(residual[~dropped], whole[~dropped] / 0.7, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "efficientnet_b3"])
+def test_stochastic_depth_and_dropout_rates_are_torchvisions(name):
+    """Of every block in turn, and before the classifier."""
+    torchvision = pretrained.import_torchvision()
+    with torch.device("meta"):
+        network = getattr(torchvision.models, name)(stochastic_depth_prob=0.2)
+    depth = torchvision.ops.StochasticDepth
+    expected = [module.p for module in network.modules() if isinstance(module, depth)]
+    ours, dropout = [], []
+
+    def note(following, arguments, options, context):
+        if context.method_name == "__call__":
+            if isinstance(context.module, MBConv):
+                ours.append(context.module.drop)
+            if isinstance(context.module, nn.Dropout):
+                dropout.append(context.module.rate)
+        return following(*arguments, **options)
+
+    model = models.create(name, 10)
+    with nn.intercept_methods(note):
+        jax.eval_shape(
+            lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False)
+        )
+    np.testing.assert_allclose(ours, expected, rtol=1e-12)
+    assert dropout == [network.classifier[0].p]
 
 
 def test_rotation_targets_are_torchs_turns():

@@ -131,9 +131,48 @@ def test_batch_norm_layer(size):
     assert relative(layer.apply(variables, jnp.asarray(x), train=False), expected) < 1e-12
 
 
-def test_normalized_linear_layer_also_at_zero_features():
+@pytest.mark.parametrize("mean", [0.0, 1e3, 1e4])
+def test_batch_norm_in_float32_keeps_its_digits_beside_a_large_mean(mean):
+    """Against torch's layer in float64; the input itself is rounded to 6e-8 of its mean."""
+    x = (np.random.default_rng(0).normal(size=(16, 4, 4, 3)) + mean).astype(np.float32)
+    weights = np.random.default_rng(1).normal(size=x.shape)
+    theirs, z = torch.nn.BatchNorm2d(3).double(), nchw(x).double().requires_grad_()
+    expected = theirs(z)
+    (expected * nchw(weights)).sum().backward()
+    layer = BatchNorm()
+    variables = layer.init(jax.random.key(0), jnp.asarray(x), train=False)
+
+    def loss(x):
+        out, updated = layer.apply(variables, x, train=True, mutable=["batch_stats"])
+        return jnp.sum(out * weights), (out, updated["batch_stats"])
+
+    grad, (out, stats) = jax.grad(loss, has_aux=True)(jnp.asarray(x))
+    assert out.dtype == np.float32
+    noise = 1e-6 + 1e-7 * mean
+    np.testing.assert_allclose(
+        out, expected.detach().numpy().transpose(0, 2, 3, 1), atol=noise, rtol=1e-5
+    )
+    np.testing.assert_allclose(grad, z.grad.numpy().transpose(0, 2, 3, 1), atol=10 * noise)
+    np.testing.assert_allclose(stats["var"], theirs.running_var.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(stats["mean"], theirs.running_mean.numpy(), rtol=1e-6, atol=1e-7)
+
+
+def test_batch_norm_of_bfloat16_takes_its_statistics_in_float32():
+    x = jnp.asarray(np.random.default_rng(0).normal(2.0, 3.0, (64, 5)), jnp.bfloat16)
+    layer = BatchNorm(dtype=jnp.bfloat16)
+    variables = layer.init(jax.random.key(0), x, train=False)
+    _, updated = layer.apply(variables, x, train=True, mutable=["batch_stats"])
+    wide = np.asarray(x, np.float64)
+    stats = updated["batch_stats"]
+    np.testing.assert_allclose(stats["mean"], 0.1 * wide.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * wide.var(axis=0, ddof=1), rtol=1e-5)
+
+
+def test_normalized_linear_layer_also_at_zero_and_tiny_features():
+    """Torch divides by the norm or by 1e-12, whichever is larger."""
     x = np.random.default_rng(0).normal(size=(5, 8))
     x[2] = 0.0
+    x[3] *= 1e-14
     theirs = reference.NormedLinear(8, 4).double()
     z = torch.tensor(x, requires_grad=True)
     theirs(z)[[0, 1, 3, 4]].square().sum().backward()

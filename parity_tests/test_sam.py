@@ -119,6 +119,26 @@ def test_several_steps_of_focal_sam_and_imbsam(focus):
         np.testing.assert_allclose(ours[name], value.detach().numpy(), rtol=1e-11)
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [(optim.OPTIMIZERS["adam"], torch.optim.Adam), (optim.OPTIMIZERS["adamw"], torch.optim.AdamW)],
+)
+def test_adam_and_adamw_with_weight_decay_follow_torch(ours, theirs):
+    tensors = {name: torch.tensor(value, requires_grad=True) for name, value in START.items()}
+    reference_optimizer = theirs(tensors.values(), lr=0.02, weight_decay=0.3)
+    optimizer = ours(0.02, weight_decay=0.3)
+    params = {name: jnp.asarray(value) for name, value in START.items()}
+    state = optimizer.init(params)
+    for _ in range(5):
+        reference_optimizer.zero_grad()
+        loss_of(torch)(tensors).backward()
+        reference_optimizer.step()
+        updates, state = optimizer.update(jax.grad(loss_of(jnp))(params), state, params)
+        params = optax.apply_updates(params, updates)
+    for name, value in tensors.items():
+        np.testing.assert_allclose(params[name], value.detach().numpy(), rtol=1e-10)
+
+
 def test_sgd_follows_torch_through_learning_rate_drops():
     theirs = {name: torch.tensor(value, requires_grad=True) for name, value in START.items()}
     sgd = torch.optim.SGD(theirs.values(), lr=0.1, momentum=0.9, weight_decay=2e-2)

@@ -24,6 +24,10 @@ def symmetric(values, seed=0):
     return jnp.asarray(rotation * np.asarray(values, float) @ rotation.T)
 
 
+def tridiagonal(alphas, betas):
+    return np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1)
+
+
 SPECTRA = {
     "spread": np.linspace(-1.0, 3.0, 60),
     "clustered": np.concatenate(
@@ -49,7 +53,7 @@ def test_a_full_run_finds_every_eigenvalue_and_an_orthonormal_basis(name, compil
     alphas, betas, basis = hessian.lanczos(
         lambda v: matrix @ v, jnp.ones(len(expected)), 1000, compiled=compiled
     )
-    found = np.linalg.eigvalsh(np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1))
+    found = np.linalg.eigvalsh(tridiagonal(alphas, betas))
     scale = max(np.abs(expected).max(), 1e-300)
     np.testing.assert_allclose(found, expected, atol=1e-8 * scale)
     np.testing.assert_allclose(basis @ basis.T, np.eye(len(expected)), atol=1e-12)
@@ -62,13 +66,48 @@ def test_blocks_after_an_invariant_subspace_have_no_weight():
     matrix = jnp.diag(jnp.arange(10.0))
     start = jnp.zeros(10).at[2].set(0.6).at[7].set(0.8)
     alphas, betas, _ = hessian.lanczos(lambda v: matrix @ v, start, 10)
-    values, vectors = np.linalg.eigh(np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1))
+    values, vectors = np.linalg.eigh(tridiagonal(alphas, betas))
     np.testing.assert_allclose(values, np.arange(10.0), atol=1e-12)
     np.testing.assert_allclose(
         vectors[0] ** 2,
         np.where(np.arange(10) == 2, 0.36, np.where(np.arange(10) == 7, 0.64, 0.0)),
         atol=1e-12,
     )
+
+
+def test_float32_sees_a_narrow_bulk_beside_large_outliers_as_float64_does():
+    """1,990 eigenvalues in (-0.5, 1) and ten up to 1e4: real couplings of 0.4 against roundings of
+    eps |A| = 1e-3, which must not end the run's first block.
+    """
+    values = np.concatenate([np.linspace(-0.5, 1.0, 1990), np.linspace(5e3, 1e4, 10)])
+
+    def run():
+        diagonal = jnp.asarray(values, float)
+        return hessian.lanczos(lambda v: diagonal * v, jnp.ones(2000), 40)
+
+    exact = np.linalg.eigvalsh(tridiagonal(*run()[:2]))
+    with jax.enable_x64(False):
+        alphas, betas, basis = run()
+    assert basis.dtype == jnp.float32
+    assert betas.min() > 0.1
+    found = np.linalg.eigvalsh(tridiagonal(*(np.asarray(x, float) for x in (alphas, betas))))
+    assert ((found > -0.6) & (found < 1.1)).sum() == 30
+    np.testing.assert_allclose([found[0], found[-1]], [exact[0], exact[-1]], atol=0.01)
+
+
+@pytest.mark.parametrize("name", ["degenerate", "rank 3", "identity", "zero"])
+def test_float32_begins_a_new_block_where_the_residual_vanishes(name):
+    """Where rounding is all that is left of it; every eigenvalue is found all the same."""
+    expected = np.sort(SPECTRA[name])
+    matrix = np.asarray(symmetric(expected), np.float32)
+    with jax.enable_x64(False):
+        small = jnp.asarray(matrix)
+        alphas, betas, _ = hessian.lanczos(lambda v: small @ v, jnp.ones(len(expected)), 1000)
+    found = np.linalg.eigvalsh(tridiagonal(*(np.asarray(x, float) for x in (alphas, betas))))
+    scale = max(np.abs(expected).max(), 1e-300)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * scale)
+    blocks = 1 + int((np.asarray(betas) == 0).sum())
+    assert blocks >= {"degenerate": 30, "rank 3": 2, "identity": 20, "zero": 20}[name]
 
 
 def test_float32_keeps_the_basis_orthogonal_where_plain_lanczos_loses_it():
@@ -186,6 +225,45 @@ def test_probes_together_and_one_by_one_are_the_same():
     assert len({tuple(row) for row in one[0].round(6)}) == 3
 
 
+def test_spectrum_of_is_the_density_with_the_ends_of_the_same_runs():
+    """Its residuals are |A v - lambda v| of the Ritz vectors, from the basis itself."""
+    matrix, key = symmetric(np.linspace(-1, 4, 50)), jax.random.key(3)
+    spectrum = hessian.spectrum_of(lambda v: matrix @ v, jnp.zeros(50), key, 12, 2)
+    nodes, weights = hessian.spectral_density(lambda v: matrix @ v, jnp.zeros(50), key, 12, 2)
+    np.testing.assert_allclose(spectrum.nodes, nodes, atol=1e-12)
+    np.testing.assert_allclose(spectrum.weights, weights, atol=1e-12)
+    ends = []
+    for k in range(2):
+        probe = jax.random.rademacher(jax.random.fold_in(key, k), (50,), float)
+        alphas, betas, basis = hessian.lanczos(lambda v: matrix @ v, probe, 12)
+        values, vectors = np.linalg.eigh(tridiagonal(alphas, betas))
+        ritz = basis.T @ vectors
+        ends.append((values, np.linalg.norm(matrix @ ritz - ritz * values, axis=0)))
+    (largest, its), (smallest, of_it) = (
+        max(((v[-1], r[-1]) for v, r in ends)),
+        min(((v[0], r[0]) for v, r in ends)),
+    )
+    np.testing.assert_allclose(
+        [
+            spectrum.largest,
+            spectrum.largest_residual,
+            spectrum.smallest,
+            spectrum.smallest_residual,
+        ],
+        [largest, its, smallest, of_it],
+        rtol=1e-9,
+    )
+
+
+def test_the_published_width_of_a_density_is_1e_5_of_the_range_and_at_least_1e_5():
+    for spread in (0.5, 40.0):
+        nodes = np.array([[0.0, spread]])
+        peak = hessian.density(nodes, np.array([[1.0, 0.0]]), np.zeros(1))[0]
+        width = 1e-5 * max(1.0, spread)
+        assert peak == pytest.approx(1 / np.sqrt(2 * np.pi * width), rel=1e-12)
+    np.testing.assert_allclose(hessian.grid(nodes, 5), np.linspace(-0.01, 40.01, 5))
+
+
 def test_density_integrates_to_one_and_has_its_moments():
     values = np.linspace(-2.0, 3.0, 300)
     matrix = symmetric(values)
@@ -228,12 +306,22 @@ def test_hutchpp_beats_hutchinson_where_few_eigenvalues_make_the_trace():
     assert errors[1] < errors[0] / 50
 
 
-def test_trace_stops_once_it_settles():
-    matrix = symmetric(np.linspace(1.0, 1.1, 400))
-    estimate = hessian.trace(
-        lambda v: matrix @ v, jnp.zeros(400), jax.random.key(0), 100, tolerance=1e-3
-    )
-    assert estimate.products < 20
+@pytest.mark.parametrize("tolerance", [1e-3, 5e-3, 0.02])
+def test_trace_stops_once_its_mean_changes_by_less_than_the_tolerance(tolerance):
+    """Value, error and number of products from the probes' own quadratic forms."""
+    matrix, key = symmetric(np.linspace(1.0, 3.0, 60)), jax.random.key(0)
+    probes = [jax.random.rademacher(jax.random.fold_in(key, k), (60,), float) for k in range(100)]
+    forms = np.array([probe @ matrix @ probe for probe in probes])
+    means = np.cumsum(forms) / np.arange(1, 101)
+    settled = np.abs(np.diff(means)) < tolerance * np.abs(means[1:])
+    count = 2 + int(np.argmax(settled))
+    estimate = hessian.trace(lambda v: matrix @ v, jnp.zeros(60), key, 100, tolerance=tolerance)
+    assert estimate.products == count
+    assert 2 <= count < 100
+    np.testing.assert_allclose(estimate.value, means[count - 1], rtol=1e-12)
+    error = np.sqrt(((forms[:count] - means[count - 1]) ** 2).sum() / (count - 1) / count)
+    np.testing.assert_allclose(estimate.standard_error, error, rtol=1e-9)
+    assert np.isnan(hessian.trace(lambda v: v, jnp.zeros(3), key, 1).standard_error)
 
 
 @pytest.fixture(scope="module")
@@ -322,7 +410,7 @@ def test_a_full_run_on_a_network_finds_its_spectrum(network):
     alphas, betas, _ = hessian.lanczos(
         operator, jax.tree.map(jnp.ones_like, variables["params"]), len(dense)
     )
-    found = np.linalg.eigvalsh(np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1))
+    found = np.linalg.eigvalsh(tridiagonal(alphas, betas))
     np.testing.assert_allclose(found, expected, atol=1e-8 * np.abs(expected).max())
     top, bottom = (
         find(operator, variables["params"], jax.random.key(0), tolerance=1e-9, num_steps=200)
@@ -375,24 +463,37 @@ def test_gauss_newton_is_the_hessian_for_a_linear_network_and_psd_for_another(ne
     assert np.linalg.eigvalsh(dense)[0] < -1e-3
 
 
-def test_eight_devices_and_weights_give_the_same_operator(network):
-    _, variables, losses_fn, examples, _ = network
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
-    weights = np.arange(1.0, 24.0)
-    vector = jax.tree.map(
-        lambda leaf: jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape),
-        variables["params"],
+@pytest.mark.parametrize(
+    ("batch_size", "options"),
+    [(23, {}), (7, {"scan": True}), (7, {"scan": False}), (16, {"scan": False, "devices": 8})],
+    ids=["whole", "scan", "loop", "eight devices"],
+)
+@pytest.mark.parametrize("weights", [None, np.arange(23.0)], ids=["equal", "weighted"])
+def test_weighted_operators_are_the_weighted_matrix_also_on_eight_devices(
+    batch_size, options, weights
+):
+    """The loss (x . p)^2 / (2 s) has the Hessian x x^T / s; s is a one-dimensional float, by which
+    a padded example must not divide as 0.
+    """
+    generator = np.random.default_rng(0)
+    x, s = generator.normal(size=(23, 5)), generator.uniform(1, 2, 23)
+    vector = generator.normal(size=5)
+    shares = np.ones(23) if weights is None else weights
+    expected = np.einsum("n,ni,nj->ij", shares / shares.sum() / s, x, x)
+    options = dict(options)
+    if devices := options.pop("devices", 0):
+        mesh = jax.make_mesh((devices,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+        options["sharding"] = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    operator = hessian.DatasetOperator(
+        lambda p, batch: (batch[0] @ p) ** 2 / (2 * batch[1]),
+        jnp.ones(5),
+        (x, s),
+        batch_size,
+        weights=weights,
+        **options,
     )
-    plain = hessian.DatasetOperator(losses_fn, variables["params"], examples, 23, weights=weights)(
-        vector
-    )
-    sharded = hessian.DatasetOperator(
-        losses_fn, variables["params"], examples, 16, weights=weights, sharding=sharding, scan=False
-    )(vector)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10), plain, sharded
-    )
+    np.testing.assert_allclose(operator(jnp.asarray(vector)), expected @ vector, rtol=1e-12)
+    assert operator.loss == pytest.approx(expected.sum() / 2, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -431,6 +532,33 @@ def test_eight_devices_and_weights_give_the_same_operator(network):
                 lambda p, b: b, 1.0, np.zeros(3), 4, weights=np.ones(2)
             ),
             r"weights have shape \(2,\); expected \[3\]",
+        ),
+        *(
+            (
+                lambda bad=bad: hessian.DatasetOperator(
+                    lambda p, b: b, 1.0, np.zeros(3), 4, weights=np.asarray(bad)
+                ),
+                "expected finite ones >= 0, not all 0",
+            )
+            for bad in ([0.0, 0.0, 0.0], [1.0, -1.0, 1.0], [1.0, np.nan, 1.0])
+        ),
+        *(
+            (
+                lambda find=find: find(lambda v: v * jnp.nan, jnp.ones(3), jax.random.key(0)),
+                "matvec gave values that are not finite",
+            )
+            for find in (hessian.top_eigenvalues, hessian.spectral_density, hessian.trace)
+        ),
+        *(
+            (
+                lambda find=find: find(lambda v: v * 1j, jnp.ones(3), jax.random.key(0)),
+                "matvec works on complex128; expected real numbers",
+            )
+            for find in (hessian.top_eigenvalues, hessian.spectral_density, hessian.trace)
+        ),
+        (
+            lambda: hessian.lanczos(lambda v: v, jnp.ones(3, complex), 2),
+            "matvec works on complex128; expected real numbers",
         ),
     ],
 )

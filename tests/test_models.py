@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 
 from ltjax import models
 from ltjax.models import layers
-from ltjax.models.torch_weights import load_state_dict
+from ltjax.models.torch_weights import load_state_dict, naming
 
 
 def count(tree):
@@ -135,6 +136,27 @@ def test_bfloat16_keeps_parameters_and_statistics_in_float32_and_stays_near(smal
 
 
 @pytest.mark.parametrize(
+    "name", ["resnet8", "resnet10", "resnet18_cifar", "reslt_resnet8", "efficientnet_lite0"]
+)
+def test_bfloat16_networks_pool_and_classify_in_float32(name):
+    """What reaches the classifier, and what leaves the network."""
+    seen = []
+
+    def note(following, arguments, options, context):
+        if context.module.name == "linear" and context.method_name == "__call__":
+            seen.append(arguments[0].dtype)
+        return following(*arguments, **options)
+
+    model = models.create(name, 10, dtype="bfloat16")
+    with nn.intercept_methods(note):
+        out = jax.eval_shape(
+            lambda: model.init_with_output(jax.random.key(0), jnp.zeros((2, 32, 32, 3)))[0]
+        )
+    assert out.dtype == jnp.float32
+    assert set(seen) == {jnp.dtype(jnp.float32)}
+
+
+@pytest.mark.parametrize(
     ("arguments", "options", "told"),
     [
         (("resnet23", 10), {}, "unknown model 'resnet23'; did you mean 'resnet34'?"),
@@ -186,13 +208,52 @@ def test_state_dict_has_the_authors_names_and_shapes():
     assert state_dict(normalized=True)["linear.weight"].shape == (64, 10)
 
 
-def test_data_parallel_prefix_and_batch_counts_are_understood():
-    arrays = {f"module.{name}": value for name, value in state_dict().items()}
-    arrays["module.bn1.num_batches_tracked"] = np.array(7)
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.module."])
+def test_prefixes_and_counts_of_torchs_wrappers_are_understood(prefix):
+    """DataParallel, torch.compile, and AveragedModel, which adds n_averaged."""
+    arrays = {f"{prefix}{name}": value for name, value in state_dict().items()}
+    arrays |= {f"{prefix}bn1.num_batches_tracked": np.array(7), "n_averaged": np.array(3)}
+    assert naming("resnet8", arrays) == "authors"
     variables = models.from_torch("resnet8", arrays)
     np.testing.assert_array_equal(
-        models.to_torch("resnet8", variables)["conv1.weight"], arrays["module.conv1.weight"]
+        models.to_torch("resnet8", variables)["conv1.weight"], arrays[f"{prefix}conv1.weight"]
     )
+
+
+def test_bfloat16_weights_become_float32(tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    tensors = {name: torch.tensor(a).bfloat16() for name, a in state_dict().items()}
+    torch.save(tensors, tmp_path / "w.pth")
+    save_file(tensors, tmp_path / "w.safetensors")
+    expected = tensors["conv1.weight"].float().numpy()
+    for name in ("w.pth", "w.safetensors"):
+        variables = models.from_torch("resnet8", load_state_dict(tmp_path / name))
+        kernel = variables["params"]["conv1"]["kernel"]
+        assert kernel.dtype == jnp.float32
+        np.testing.assert_array_equal(kernel, expected.transpose(2, 3, 1, 0))
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [
+        lambda good, other: {"model": {"state_dict": good}},
+        lambda good, other: {"state_dict_ema": good},
+        lambda good, other: {"state_dict": good, "state_dict_ema": other, "model": other},
+        lambda good, other: {"epoch": 3, "model": good, "state_dict_ema": other},
+    ],
+    ids=["nested", "ema alone", "state_dict first", "then model"],
+)
+def test_a_checkpoint_is_unpacked_to_its_state_dict(tmp_path, keep):
+    import torch
+
+    good, other = {"a": torch.ones(2)}, {"a": torch.zeros(2)}
+    torch.save(keep(good, other), tmp_path / "w.pth")
+    np.testing.assert_array_equal(load_state_dict(tmp_path / "w.pth")["a"], [1, 1])
+    torch.save(torch.ones(2), tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"w.pth: holds a Tensor; expected a state dict"):
+        load_state_dict(tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize(
