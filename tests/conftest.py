@@ -13,7 +13,8 @@ if not os.environ.get(
 ):  # the tests count CPU devices; parity_tests/ by itself runs on what is there
     jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+if not jax.config.jax_compilation_cache_dir:
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 assert (
     len(jax.devices()) == 8
 )  # starts the backend now: later, the first training run would choose the number of devices
@@ -39,10 +40,13 @@ def digits_config():
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled(tmp_path_factory):
-    """A folder of compiled programs: many tests train the same small network, and it compiles once."""
-    folder = tmp_path_factory.mktemp("compiled")
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    return folder
+    """A folder of compiled programs: many tests train the same small network, and it compiles once.
+    One that JAX_COMPILATION_CACHE_DIR gives is taken.
+    """
+    if not jax.config.jax_compilation_cache_dir:
+        folder = str(tmp_path_factory.mktemp("compiled"))
+        jax.config.update("jax_compilation_cache_dir", folder)
+    return Path(jax.config.jax_compilation_cache_dir)
 
 
 @pytest.fixture(autouse=True, scope="module")
