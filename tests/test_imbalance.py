@@ -36,6 +36,8 @@ def test_single_majority_gives_system_a():
     counts = imbalance.single_majority(10, 3, 5000, 150)
     assert counts[3] == 5000
     assert counts.sum() == 6350
+    np.testing.assert_array_equal(imbalance.single_majority(3, 0, 9, 1), [9, 1, 1])
+    np.testing.assert_array_equal(imbalance.full([1, 0, 1], 2), [1, 2])
 
 
 def test_subset_is_the_authors_choice():
@@ -69,8 +71,11 @@ def test_subset_keeps_the_asked_number_of_different_images_and_depends_on_the_se
         (lambda: imbalance.exponential(10, 50, 0.0), "imbalance factor is 0.0"),
         (lambda: imbalance.exponential(1, 50, 0.5), "num_classes is 1"),
         (lambda: imbalance.single_majority(10, 10, 50, 5), "majority_class is 10; expected 0..9"),
+        (lambda: imbalance.single_majority(10, -1, 50, 5), "majority_class is -1; expected 0..9"),
         (lambda: imbalance.single_majority(10, 1, 50, 0), "class 0 would have 0 images"),
         (lambda: imbalance.full([0, 2], 3), "class 1 would have 0 images"),
+        (lambda: imbalance.full([0, 1], 3), "class 2 would have 0 images"),
+        (lambda: imbalance.step(1, 50, 0.5), "num_classes is 1; expected at least 2"),
         (
             lambda: imbalance.subset([0, 0, 1], [2, 2]),
             "class 1: 2 images asked for, but the data set has 1",
