@@ -95,7 +95,7 @@ def test_resize_to_the_same_size_changes_nothing_and_keeps_a_constant():
 @pytest.mark.parametrize("mix", [augment.mixup, augment.cutmix])
 def test_mixing_gives_each_image_its_share_and_a_partner(mix):
     images = jnp.asarray(IMAGES, jnp.float32)
-    for seed in range(20):
+    for seed in range(6):
         mixed, partner, lam = mix(jax.random.key(seed), images, 1.0)
         assert 0 <= lam <= 1
         np.testing.assert_array_equal(np.sort(partner), np.arange(64))
@@ -132,7 +132,7 @@ def test_remix_gives_the_label_to_the_rarer_class_as_its_equation_says():
     labels = jnp.arange(64) % 4
     images = jnp.asarray(IMAGES, jnp.float32)
     seen = set()
-    for seed in range(30):
+    for seed in range(12):
         mixed, partner, lam = augment.remix(
             jax.random.key(seed), images, labels, counts, kappa=3.0, tau=0.5
         )

@@ -52,7 +52,7 @@ def ascend(params: Any, grads: Any, rho: ArrayLike, adaptive: bool = False) -> A
 
 def sam(
     base: optax.GradientTransformation,
-    rho: ArrayLike | optax.Schedule,
+    rho: float | jax.Array | optax.Schedule,
     adaptive: bool = False,
     *,
     mask: Any = None,
