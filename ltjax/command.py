@@ -26,7 +26,7 @@ _WORKDIR = flags.DEFINE_string(
     "Folder of the run, or of seeds trained together; runs/NAME-DATA-seedN by default. Several for a report: A,B,C.",
 )
 _MODE = flags.DEFINE_enum(
-    "mode", "train", ["train", "evaluate", "predict", "hessian", "report"], "What to do."
+    "mode", "train", ["train", "evaluate", "predict", "export", "hessian", "report"], "What to do."
 )
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed",
@@ -44,16 +44,18 @@ _OUTPUT = flags.DEFINE_string(
     "output",
     "",
     "Report's folder (the work directory, or ./report of several, by default); predictions' CSV"
-    " (WORKDIR/predictions.csv).",
+    " (WORKDIR/predictions.csv); export's folder (WORKDIR/export).",
 )
 _INPUT = flags.DEFINE_string(
     "input", "", "(predict) A folder of images, an image, a list (a path a line) or an .npz."
 )
-_CHECKPOINT = flags.DEFINE_enum("checkpoint", "last", ["last", "best"], "(predict) Which epoch.")
+_CHECKPOINT = flags.DEFINE_enum(
+    "checkpoint", "last", ["last", "best"], "(predict, export) Which epoch."
+)
 _PRIOR = flags.DEFINE_string(
     "prior",
     "",
-    "(predict) How frequent the classes are where the images come from: train, uniform, or counts"
+    "(predict, export) How frequent the classes are where the images come from: train, uniform, or counts"
     " 120,30,7; as the run assumes by default.",
 )
 _FLIP = flags.DEFINE_bool("flip", False, "(predict) Average with the mirrored image.")
@@ -143,6 +145,7 @@ def _main(argv: Sequence[str]) -> None:
             "train": _train,
             "evaluate": _evaluate,
             "predict": _predict,
+            "export": _export,
             "hessian": _hessian,
             "report": _report,
         }
@@ -218,6 +221,15 @@ def _predict() -> None:
         five_crop=_FIVE_CROP.value,
     )
     predict.tell(summary, source, output)
+
+
+def _export() -> None:
+    from ltjax import predict
+
+    workdir = _finished_run()
+    trained = ltjax.load(workdir, checkpoint=_CHECKPOINT.value)
+    folder = Path(_OUTPUT.value or workdir / "export")
+    print(trained.export(folder, prior=predict.parse_prior(_PRIOR.value)) / "README.md")
 
 
 def _finished_run() -> Path:

@@ -78,6 +78,7 @@ def load(path: str | Path, *, checkpoint: str = "last") -> Trained:
         variables=restored.state.variables,
         label_ids=ids,
         stage=stage.config,
+        figures=_figures(folder),
     )
 
 
@@ -98,6 +99,7 @@ class Trained:
       variables: of the network, {"params", "batch_stats"}.
       label_ids: id here of each of the network's outputs, int [C].
       stage: the config as it was in the stage that the weights come from.
+      figures: of the run's last and best epoch, as far as it has finished.
     """
 
     config: ConfigDict = dataclasses.field(repr=False)
@@ -107,6 +109,7 @@ class Trained:
     variables: dict[str, Any] = dataclasses.field(repr=False)
     label_ids: np.ndarray = dataclasses.field(repr=False)
     stage: ConfigDict = dataclasses.field(repr=False)
+    figures: dict[str, Any] = dataclasses.field(repr=False, default_factory=dict)
 
     @property
     def num_classes(self) -> int:
@@ -148,7 +151,7 @@ class Trained:
         makes them. Options as `predict_proba`.
         """
         logits = self._outputs(self._mirrored(views) if flip else views)[0].astype(np.float64)
-        return _softmax(logits + self._log_prior(prior)).mean(axis=1).astype(np.float32)
+        return _softmax(logits + self.log_prior(prior)).mean(axis=1).astype(np.float32)
 
     def predict(self, images: ArrayLike | Sequence[ArrayLike], **options: Any) -> np.ndarray:
         """Id of the most probable class, int64 [N]; `class_names` has its name. Options as
@@ -230,7 +233,7 @@ class Trained:
           five_crop: the four corners too.
           as_is: an image of the network's own size is taken as it is.
         """
-        if five_crop and self._scaled_to == self.image_shape[:2]:
+        if five_crop and self.scaled_to == self.image_shape[:2]:
             raise ValueError(
                 "five_crop needs a run whose evaluation crops: of photographs, with"
                 " config.data.shorter_side above config.data.image_size"
@@ -239,10 +242,10 @@ class Trained:
         size = self.image_shape[:2]
         if as_is and image.shape[:2] == size and not five_crop:
             return image[None]
-        return decode.crops(image, size, self._scaled_to, five_crop)
+        return decode.crops(image, size, self.scaled_to, five_crop)
 
     @property
-    def _scaled_to(self) -> tuple[int, int]:
+    def scaled_to(self) -> tuple[int, int]:
         """Height and width that an image is scaled to before its middle is cut out."""
         if not is_streamed(self.config.data.name):
             return self.image_shape[:2]
@@ -330,17 +333,40 @@ class Trained:
         [B, D], of uint8 [B, H, W, C]. A pure function.
         """
         config = self.stage
-        objective = make_objective(config, self.class_counts, self.image_shape[:2])
+        objective = make_objective(config, self.class_counts[self.label_ids], self.image_shape[:2])
         model: Any = make_model(config, self.num_classes, objective)
         x = augment.normalize(images, config.data.mean, config.data.std)
         if config.data.resolution:
             x = augment.resize(x, config.data.resolution)
         logits, features = model.apply(variables, x, train=False, features=True)
-        loss = config.loss
-        scale = loss.ldam.scale if loss.name == "ldam" else 1.0
-        return scale * logits[:, np.argsort(self.label_ids)], features.astype(jnp.float32)
+        logits = self.logit_scale * logits[:, np.argsort(self.label_ids)]
+        return logits, features.astype(jnp.float32)
 
-    def _log_prior(self, prior: str | ArrayLike | None) -> np.ndarray:
+    @property
+    def logit_scale(self) -> float:
+        """What the loss multiplies the network's outputs with."""
+        loss = self.stage.loss
+        return float(loss.ldam.scale) if loss.name == "ldam" else 1.0
+
+    def export(self, folder: str | Path, *, prior: str | ArrayLike | None = None) -> Path:
+        """Writes what other programs need to use the network; README.md there says how.
+
+        weights.safetensors has PyTorch's names, classes by id; model.stablehlo (jax.export) takes
+        uint8 [N, H, W, C] of any N and gives probabilities float32 [N, C], on CPU, CUDA and TPU,
+        preprocessing inside; model.json has classes, normalisation, sizes, recipe and figures.
+
+        Args:
+          folder: created if absent.
+          prior: as `predict_proba`; inside model.stablehlo.
+
+        Returns:
+          The folder.
+        """
+        from ltjax.export import write
+
+        return write(self, Path(folder).expanduser(), prior)
+
+    def log_prior(self, prior: str | ArrayLike | None) -> np.ndarray:
         """What is added to the logits, float64 [C]."""
         if prior is None:
             return np.zeros(self.num_classes)
@@ -387,6 +413,19 @@ def _best_step(folder: Path) -> int:
     if not best:
         raise ValueError(f"{folder} names no best epoch: it has not finished; take the last")
     return int(best["step"])
+
+
+def _figures(folder: Path) -> dict[str, Any]:
+    """Single numbers of the last and the best epoch."""
+    file = folder / "result.json"
+    result = read_json(file) if file.is_file() else {}
+    return {
+        which: {
+            name: value for name, value in (result.get(which) or {}).items() if np.isscalar(value)
+        }
+        for which in ("last", "best")
+        if result.get(which)
+    }
 
 
 def _class_ids(record: dict[str, Any], config: ConfigDict) -> np.ndarray:
