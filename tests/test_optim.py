@@ -239,6 +239,13 @@ def test_sam_does_not_perturb_what_its_mask_leaves_out(mask):
     )
 
 
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+def test_no_optimizer_decays_weights_unless_asked(name):
+    optimizer, zeros = optim.OPTIMIZERS[name](0.5), jax.tree.map(jnp.zeros_like, PARAMS)
+    updates, _ = optimizer.update(zeros, optimizer.init(PARAMS), PARAMS)
+    jax.tree.map(lambda u: np.testing.assert_array_equal(u, 0.0), updates)
+
+
 def test_sgd_without_momentum_and_decay_is_gradient_descent():
     optimizer = optim.sgd(0.5, momentum=0.0)
     updates, _ = optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS)

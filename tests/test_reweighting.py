@@ -36,6 +36,7 @@ def test_deferred_weights_are_one_before_the_start_epoch():
     np.testing.assert_array_equal(reweighting.deferred(weights, 159, 160), [1, 1])
     np.testing.assert_array_equal(reweighting.deferred(weights, 160, 160), weights)
     np.testing.assert_array_equal(jax.jit(reweighting.deferred)(weights, 160, 160), weights)
+    np.testing.assert_array_equal(reweighting.deferred([0.5, 1.5], 0, 1), [1, 1])
 
 
 @pytest.mark.parametrize("beta", [1.0, -0.1, float("nan")])
@@ -48,3 +49,9 @@ def test_beta_outside_its_range_is_refused(beta):
 def test_a_class_without_images_is_refused(name):
     with pytest.raises(ValueError, match=r"holds 0 \(class 1\)"):
         reweighting.WEIGHTS[name](np.array([3, 0]))
+
+
+@pytest.mark.parametrize("name", sorted(reweighting.WEIGHTS))
+def test_counts_that_are_not_one_a_class_are_refused(name):
+    with pytest.raises(ValueError, match=r"class_counts has shape \[1, 3\]; expected \[C\]"):
+        reweighting.WEIGHTS[name](COUNTS[None])

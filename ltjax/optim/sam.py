@@ -38,9 +38,8 @@ def ascend(params: Any, grads: Any, rho: ArrayLike, adaptive: bool = False) -> A
     Returns:
       Pytree like params.
     """
-    scaled = jax.tree.map(
-        lambda w, g: jnp.abs(_wide(w)) * _wide(g) if adaptive else _wide(g), params, grads
-    )
+    # |w| g and w g have one norm.
+    scaled = jax.tree.map(lambda w, g: _wide(w) * _wide(g) if adaptive else _wide(g), params, grads)
     factor = rho / (optax.tree.norm(scaled) + 1e-12)
 
     def perturbed(w, g):
