@@ -194,9 +194,9 @@ def get_config() -> ConfigDict:
     config.sampler.name = "shuffled"
     config.sampler.q = 0.5  # class probability proportional to n_c^q (power)
 
-    config.optimizer = (
-        ConfigDict()
-    )  # (stage) stating it, like the target or the parameters, starts its momentum anew
+    # (stage) its momentum starts anew where it, the target or the parameters that train are others
+    # than in the stage before, or layers start anew
+    config.optimizer = ConfigDict()
     config.optimizer.name = "sgd"  # sgd, adam, adamw
     config.optimizer.momentum = 0.9  # (sgd)
     config.optimizer.nesterov = False  # (sgd)
@@ -240,7 +240,7 @@ def get_config() -> ConfigDict:
     config.training.patience = 0
     config.training.batch_size = 128  # global, over all devices
     # parts that a batch is computed in, one after the other, to fit the memory; BatchNorm
-    # sees a part
+    # sees a part; a short last batch passes in fewer parts, none larger
     config.training.accumulate = 1
     # the last short batch of an epoch is trained on, as published
     config.training.drop_last = False
@@ -260,10 +260,10 @@ def get_config() -> ConfigDict:
     config.evaluation.batch_size = 1000  # images of one evaluation step
 
     config.checkpoint = ConfigDict()
-    # epochs; besides, once `minutes` have passed, at the end and when stopped
+    # epochs; besides, once `minutes` have passed (within epochs too), at the end and when stopped
     config.checkpoint.every = 10
     config.checkpoint.minutes = 5.0  # at most between two checkpoints
-    config.checkpoint.keep = 2  # newest kept
+    config.checkpoint.keep = 2  # newest kept; of seeds together at least two
     # numbers of finished epochs, such as (160,), that are saved and kept besides
     config.checkpoint.at = ()
     # keep the best evaluated epoch too; by test accuracy, so for the record only

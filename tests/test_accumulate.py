@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ltjax.experiment import experiment, settings
-from ltjax.training.step import train_step, update
+from ltjax.training.step import Batch, parts_of, train_step, update
 
 
 def built_with(config, accumulate, **changes):
@@ -21,29 +21,31 @@ def built_with(config, accumulate, **changes):
     return experiment.build(settings.resolve(config))
 
 
-def stepped(config, accumulate, compiled=lambda step: step, **changes):
+def stepped(config, accumulate, size=64, compiled=lambda step: step, **changes):
     """The state after one step of the last epoch, where class weights count."""
     built = built_with(config, accumulate, **changes)
-    images = jnp.asarray(built.dataset.train_images[::6][:64])
-    labels = jnp.asarray(built.dataset.train_labels[::6][:64])
+    images = jnp.asarray(built.dataset.train_images[::6][:size])
+    labels = jnp.asarray(built.dataset.train_labels[::6][:size])
     state = built.create_state()
     step = compiled(partial(train_step, built.recipe))
     return step(state, images, labels, built.settings(4))
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "size"),
     [
-        {},
-        {"mixing.name": "mixup", "training.cpu_devices": 4, "sam.enabled": False},
-        {"mixing.name": "remix", "sam.enabled": False},
+        ({}, 63),
+        ({"mixing.name": "mixup", "training.cpu_devices": 4, "sam.enabled": False}, 63),
+        ({"mixing.name": "remix", "sam.enabled": False}, 64),
     ],
     ids=str,
 )
-def test_parts_are_the_whole_where_batch_norm_does_not_look_at_the_batch(digits_config, changes):
+def test_parts_are_the_whole_where_batch_norm_does_not_look_at_the_batch(
+    digits_config, changes, size
+):
     """Frozen statistics, so that a part's activations do not depend on which images share it."""
     changes = {"parameters.frozen_statistics": True, **changes}
-    whole, parts = stepped(digits_config, 1, **changes), stepped(digits_config, 4, **changes)
+    whole, parts = (stepped(digits_config, k, size, **changes) for k in (1, 4))
     np.testing.assert_allclose(parts.running.loss, whole.running.loss, rtol=1e-5)
     assert int(parts.running.correct) == int(whole.running.correct)
     # float32 sums in another order, through both passes of SAM
@@ -73,15 +75,27 @@ def test_batch_norm_sees_one_part_after_the_other(digits_config):
     )
 
 
-def test_a_short_last_batch_that_does_not_divide_is_computed_whole(digits_config):
-    built = built_with(digits_config, 4)
-    images, labels = (
-        jnp.asarray(built.dataset.train_images[:30]),
-        jnp.asarray(built.dataset.train_labels[:30]),
+def test_a_short_last_batch_takes_no_more_memory_than_a_whole_one(digits_config):
+    """On one device in parts, on two split between them; it is never computed whole by one."""
+    for accumulate, devices, short in ((8, 1, 63), (1, 2, 63)):
+        built = built_with(digits_config, accumulate, **{"training.cpu_devices": devices})
+        needed = [memory(built, size) for size in (short, 64)]
+        assert needed[0] < 1.1 * needed[1], (accumulate, devices, needed)
+
+
+def memory(built, size):
+    """Bytes a device that a gradient of so many images needs."""
+    state = built.create_state()
+    images = jnp.asarray(built.dataset.train_images[:size])
+    labels = jnp.asarray(built.dataset.train_labels[:size])
+    (images,), labels = parts_of(built.recipe).augment(
+        state.key, state.step, images, labels, number=0
     )
-    state = train_step(built.recipe, built.create_state(), images, labels, built.settings(0))
-    assert int(state.running.count) == 30
-    assert np.isfinite(state.running.loss)
+    gradients = parts_of(built.recipe).gradients.lower(
+        *(state.params, state.batch_stats, Batch(images, labels), state.memory),
+        *(state.key, state.step, built.settings(0).class_weights),
+    )
+    return gradients.compile().memory_analysis().temp_size_in_bytes
 
 
 def test_reslt_takes_no_parts(digits_config):

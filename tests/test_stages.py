@@ -111,6 +111,58 @@ def test_momentum_goes_on_where_a_stage_changes_only_weights(digits_config):
     assert_equal(before.params, entered.params)
 
 
+PROBE = {"parameters": {"trainable": "linear"}}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "anew"),
+    [
+        (PROBE, {}, True),
+        ({"optimizer": {"name": "adam"}}, {}, True),
+        ({"target": "rotation"}, {"parameters": {"reset": "linear"}}, True),
+        (PROBE, PROBE, False),
+        ({}, {"optimizer": {"name": "sgd"}, "target": "class"}, False),
+    ],
+    ids=str,
+)
+def test_what_starts_anew_follows_from_what_holds_before_and_after(
+    digits_config, first, second, anew
+):
+    digits_config.stages = ("first", "second")
+    digits_config.stage.first = {"epochs": 1, **first}
+    digits_config.stage.second = {"epochs": 1, **second}
+    built = experiment.build(settings.resolve(digits_config))
+    assert built.stages[1].starts_anew == anew
+    entered = jax.eval_shape(lambda state: built.entered(state, 1), built.state_like(0))
+    expected = built.state_like(1)
+    shapes = [jax.tree.map(lambda leaf: leaf.shape, s.opt_state) for s in (entered, expected)]
+    assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize(
+    ("stated", "told"),
+    [
+        (
+            {"parameters": {"trainable": "head", "reset": "linear"}},
+            "stage 'late': config.parameters.trainable 'head' matches no parameter",
+        ),
+        ({"parameters": {"reset": "head"}}, "stage 'late': 'head' matches no parameter"),
+        ({}, "stage 'late': 2 parameters have another shape than before"),
+    ],
+    ids=str,
+)
+def test_what_a_later_stage_can_not_be_is_said_before_the_first_step(
+    rotation_config, tmp_path, monkeypatch, stated, told
+):
+    rotation_config.stages = ("rotation", "late")
+    rotation_config.stage.late = {"epochs": 1, **stated}
+    monkeypatch.setattr(Programs, "advance", None)
+    with pytest.raises(ValueError, match=told) as caught:
+        train(rotation_config, tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
 def test_stages_that_differ_in_class_weights_alone_share_a_program(digits_config):
     drw = experiment.build(settings.resolve(digits_config))
     assert drw.recipes[0] is drw.recipes[1]

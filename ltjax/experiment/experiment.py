@@ -32,6 +32,7 @@ from ltjax.experiment.state import (
     first_memory,
     initial_variables,
 )
+from ltjax.workdir.checkpoint import Mismatch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +143,15 @@ class Experiment:
     def state_like(self, stage: int) -> TrainState:
         """Shapes, types and places of a stage's state, to restore into; computes nothing and reads
         no file.
+
+        Raises:
+          Mismatch: the config has no such stage.
         """
+        if stage >= len(self.recipes):
+            raise Mismatch(
+                f"a checkpoint of stage {stage + 1}, and config.stages names {len(self.recipes)};"
+                " give the config of the run that saved it"
+            )
         shapes = jax.eval_shape(lambda: self._state(self.recipes[stage], None))
         place = devices.replicated(self.devices)
         return jax.tree.map(
@@ -169,10 +178,11 @@ class Experiment:
           ValueError: a parameter changes its shape between the stages and does not start anew.
         """
         for k in range(before + 1, stage + 1):
-            state = self._enter_next(state, k)
+            state = self.entered(state, k)
         return devices.put(state, devices.replicated(self.devices))
 
-    def _enter_next(self, state: TrainState, k: int) -> TrainState:
+    def entered(self, state: TrainState, k: int) -> TrainState:
+        """The state, or its shapes, at the start of stage k, from the end of the one before it."""
         stage, recipe = self.stages[k], self.recipes[k]
         pattern = stage.config.parameters.reset if "parameters" in stage.states else ""
         before = objective_name(self.stages[k - 1].config)

@@ -25,7 +25,7 @@ from flax.traverse_util import path_aware_map
 from ml_collections import ConfigDict
 
 from ltjax import augment, fields, losses, models, objectives, optim, sampling
-from ltjax.experiment.stages import STAGE_SECTIONS, Stage
+from ltjax.experiment.stages import STAGE_SECTIONS, Stage, objective_name
 from ltjax.objectives.classify import mixing
 
 
@@ -46,7 +46,8 @@ class Recipe:
       trainable: regular expression of the parameters that train, matched at the start of names such
         as linear/kernel; "" is all.
       frozen_statistics: the network runs in evaluation mode, so BatchNorm statistics stay.
-      accumulate: parts of a batch that pass through the network one after the other.
+      part: images that pass through the network together, of a batch that is computed in parts; 0
+        is the whole batch.
       sam, adaptive: whether and which form.
       focus: of SAM, class vectors of the loss's plain and its perturbed part, [2, C]; None perturbs
         all of it.
@@ -66,7 +67,7 @@ class Recipe:
     resolution: int = 0
     trainable: str = ""
     frozen_statistics: bool = False
-    accumulate: int = 1
+    part: int = 0
     sam: bool = False
     adaptive: bool = False
     focus: jax.Array | None = None
@@ -114,7 +115,7 @@ def make_recipe(
         resolution=config.data.resolution,
         trainable=config.parameters.trainable,
         frozen_statistics=config.parameters.frozen_statistics,
-        accumulate=config.training.accumulate,
+        part=_part(config),
         sam=config.sam.enabled,
         adaptive=config.sam.adaptive,
         focus=make_focus(config, learned_counts(config, class_counts)),
@@ -155,16 +156,6 @@ def compiled_leaves(stage: Stage) -> dict[str, Any]:
     if stage.config.sampler.name == "progressive":
         leaves["sampler (first epoch, epochs, published)"] = list(stage.span("sampler"))
     return leaves
-
-
-def objective_name(config: ConfigDict) -> str:
-    """A key of `objectives.OBJECTIVES`: the target or the loss may name it, else the objective
-    does.
-    """
-    for name in (config.target, config.loss.name):
-        if name in objectives.OBJECTIVES:
-            return name
-    return config.objective.name
 
 
 def num_outputs(config: ConfigDict, num_classes: int) -> int:
@@ -209,6 +200,14 @@ def make_model(config: ConfigDict, num_classes: int, objective: objectives.Objec
     """The config's network with the objective's heads."""
     model = create_model(config, num_outputs(config, num_classes))
     return objective.heads(model) if objective.heads else model
+
+
+def _part(config: ConfigDict) -> int:
+    """Images of a part, those that the objective makes of one counted."""
+    if config.training.accumulate == 1:
+        return 0
+    copies = 4 if config.target == "rotation" else 1
+    return copies * config.training.batch_size // config.training.accumulate
 
 
 def create_model(config: ConfigDict, num_classes: int) -> nn.Module:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from ltjax import objectives
 from ltjax.names import unknown
 
 STAGE_SECTIONS = (
@@ -26,6 +27,8 @@ class Stage:
       first, epochs: its first epoch in the run, and how many.
       published_epochs: how many its own milestones are stated for.
       states: sections that it states itself.
+      starts_anew: whether the optimiser's state is dropped when it begins: the target or
+        objective, the optimiser or the parameters that train are others than before, or layers start anew.
     """
 
     name: str
@@ -34,11 +37,7 @@ class Stage:
     epochs: int
     published_epochs: int
     states: frozenset[str]
-
-    @property
-    def starts_anew(self) -> bool:
-        """Whether the optimiser's momentum is dropped when it begins."""
-        return not self.states.isdisjoint(("target", "objective", "parameters", "optimizer"))
+    starts_anew: bool = False
 
     def span(self, section: str) -> tuple[int, int, int]:
         """First epoch, epochs and published epochs that a schedule of this section counts in: the
@@ -67,7 +66,8 @@ def stages_of(config: ConfigDict) -> list[Stage]:
             raise ValueError(
                 f"config.stages names {name!r} twice; give each stage a name of its own"
             )
-    made, before, first = [], 0, 0
+    made: list[Stage] = []
+    before, first = 0, 0
     for k, name in enumerate(names):
         stated = config.stage[name]
         length = stage_epochs(config, name)
@@ -81,9 +81,31 @@ def stages_of(config: ConfigDict) -> list[Stage]:
             if section not in STAGE_SECTIONS:
                 raise unknown(f"config.stage.{name} states", section, ("epochs", *STAGE_SECTIONS))
             _override(own, section, stated[section], f"config.stage.{name}.{section}")
-        made.append(Stage(name, own, first, end - first, length, frozenset(stated) - {"epochs"}))
+        anew = bool(made) and _starts_anew(made[-1].config, own, "parameters" in stated)
+        states = frozenset(stated) - {"epochs"}
+        made.append(Stage(name, own, first, end - first, length, states, anew))
         first = end
     return made
+
+
+def _starts_anew(before: ConfigDict, own: ConfigDict, resets: bool) -> bool:
+    """By what holds before and after, whichever of the two stages states it."""
+    return (
+        objective_name(before) != objective_name(own)
+        or before.optimizer != own.optimizer
+        or before.parameters.trainable != own.parameters.trainable
+        or (resets and bool(own.parameters.reset))
+    )
+
+
+def objective_name(config: ConfigDict) -> str:
+    """A key of `objectives.OBJECTIVES`: the target or the loss may name it, else the objective
+    does.
+    """
+    for name in (config.target, config.loss.name):
+        if name in objectives.OBJECTIVES:
+            return name
+    return config.objective.name
 
 
 def stage_epochs(config: ConfigDict, name: str) -> int:

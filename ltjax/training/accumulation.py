@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ltjax.objectives import Batch
 
@@ -37,12 +38,16 @@ def in_parts(
     loss is the whole batch's.
 
     Part i holds every `parts`-th image from the i-th on, so that the parts of a sharded batch lie
-    on all its devices.
+    on all its devices; of a batch that does not divide, the last parts hold an image less.
     """
     size = batch.labels.shape[0]
 
     def part(i, leaf):
-        return leaf if leaf.ndim == 0 else leaf.reshape(size // parts, parts, *leaf.shape[1:])[:, i]
+        if leaf.ndim == 0:
+            return leaf
+        if size % parts:
+            return leaf[i::parts]
+        return leaf.reshape(size // parts, parts, *leaf.shape[1:])[:, i]
 
     def share(labels, i):
         return (
@@ -69,5 +74,5 @@ def in_parts(
             (trained, jax.tree.map(jnp.add, grads, grad), seen.batch_stats)
         )
         loss, outputs = loss + seen.loss, [*outputs, seen.logits]
-    stacked = jnp.stack(outputs, 1)
-    return loss, stacked.reshape(size, *stacked.shape[2:]), batch_stats, grads
+    order = np.concatenate([np.arange(i, size, parts) for i in range(parts)])
+    return loss, jnp.concatenate(outputs)[np.argsort(order)], batch_stats, grads

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from ltjax import augment, metrics
 from ltjax.experiment.recipe import Recipe
-from ltjax.training.step import sharded, targets
+from ltjax.training.step import spread, targets
 
 
 class EvaluationSums(flax.struct.PyTreeNode):
@@ -35,7 +35,7 @@ def evaluate_batch(
     recipe: Recipe, variables: Any, sums: EvaluationSums, images: jax.Array, labels: jax.Array
 ) -> EvaluationSums:
     """Adds a batch: raw images uint8 [B, H, W, C], labels [B], -1 where the batch is padded."""
-    images, labels = sharded(recipe, images, labels)
+    images, labels = spread(recipe, (images, labels))
     images, labels = targets(recipe, augment.normalize(images, recipe.mean, recipe.std), labels)
     logits: jax.Array = recipe.model.apply(variables, images, train=False)  # type: ignore[assignment]
     num_classes = logits.shape[-1]

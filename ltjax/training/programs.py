@@ -290,6 +290,38 @@ class StreamedPrograms(Programs):
             )
 
 
+def rehearse(experiment: Experiment) -> None:
+    """Each stage in shapes alone, its beginning and its step, and the settings of every epoch: what
+    can't be is said before the first step, not after the stages before it.
+
+    Raises:
+      ValueError: as the stage would, named.
+    """
+    first, size = experiment.stage_at(0), experiment.config.training.batch_size
+    size = min(size, len(experiment.dataset.train_labels))
+    images = jax.ShapeDtypeStruct((size, *experiment.image_shape), np.uint8)
+    labels = jax.ShapeDtypeStruct((size,), np.int32)
+    state, traced = experiment.state_like(first), set[int]()
+    for k in range(first, len(experiment.stages)):
+        stage, recipe = experiment.stages[k], experiment.recipes[k]
+        try:
+            if k > first:
+                state = jax.eval_shape(partial(experiment.entered, k=k), state)
+            for epoch in range(stage.first, stage.first + stage.epochs):
+                experiment.learning_rate(epoch)
+                experiment.rho(epoch)
+            settings = experiment.settings(stage.first) if stage.epochs else None
+            if settings and id(recipe) not in traced:
+                others = [(images, labels)] * len(recipe.objective.orders)
+                jax.eval_shape(partial(train_step, recipe), state, images, labels, settings, others)
+                traced.add(id(recipe))
+        except ValueError as error:
+            named = f"stage {stage.name!r}: "
+            raise ValueError(
+                ("" if named in str(error) or not stage.name else named) + str(error)
+            ) from None
+
+
 def apart(tree: Any, count: int) -> list[Any]:
     """The trees that lie along the first axis of one."""
     return [jax.tree.map(itemgetter(k), tree) for k in range(count)]

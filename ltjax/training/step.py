@@ -257,9 +257,13 @@ def _gradients(
 ) -> tuple[Any, Seen]:
     trained, whole = split_parameters(params, recipe.trainable)
     keys = _step_keys(key, step)
+    size = batch.labels.shape[0]
+    parts = -(-size // recipe.part) if recipe.part else 1
 
     def batch_loss(trained, batch_stats, batch, keys):
         network = _Network(recipe, whole(trained), batch_stats, keys[0])
+        held = {k: getattr(batch, k) for k in ("images", "labels", "partners", "lam", "views")}
+        batch = batch._replace(**spread(recipe, held))
 
         def of(focus):
             part = batch._replace(focus=focus)
@@ -273,13 +277,15 @@ def _gradients(
         return losses, Seen(jnp.sum(losses), logits, network.batch_stats, after)
 
     given = (trained, batch_stats, batch, (keys.dropout, keys.objective))
-    if recipe.accumulate == 1 or batch.labels.shape[0] % recipe.accumulate:
+    if parts == 1:
         grads, seen = gradients(batch_loss, *given)
-        return grads, seen._replace(memory=_everywhere(recipe, seen.memory))
-    loss, logits, batch_stats, grads = in_parts(
-        recipe.accumulate, batch_loss, *given, class_weights
-    )
-    return grads, Seen(loss, logits, batch_stats, memory)
+        seen = seen._replace(memory=_everywhere(recipe, seen.memory))
+    else:
+        loss, logits, batch_stats, grads = in_parts(parts, batch_loss, *given, class_weights)
+        seen = Seen(loss, logits, batch_stats, memory)
+    if not _divides(recipe, size):
+        seen = seen._replace(logits=_everywhere(recipe, seen.logits))
+    return grads, seen
 
 
 def _ascend(recipe: Recipe, params: Any, grads: Any, rho: jax.Array) -> Any:
@@ -349,12 +355,30 @@ def targets(recipe: Recipe, images: jax.Array, labels: jax.Array) -> tuple[jax.A
 
 
 def sharded(recipe: Recipe, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The batch split over the devices; one that does not divide (an epoch's short last) is
-    computed whole by each.
+    """The batch split over the devices; one that does not divide (an epoch's short last) lies whole
+    on each, and is `spread` in the program that passes it through the network.
     """
-    if recipe.batch_sharding is None or labels.shape[0] % recipe.batch_sharding.num_devices:
+    if not _divides(recipe, labels.shape[0]):
         return images, labels
-    return jax.lax.with_sharding_constraint((images, labels), recipe.batch_sharding)
+    return spread(recipe, (images, labels))
+
+
+def spread(recipe: Recipe, batch: Any) -> Any:
+    """A batch's arrays split over the devices, some of which hold an image less where it does not
+    divide; such arrays can't leave a program.
+    """
+    if recipe.batch_sharding is None:
+        return batch
+    return jax.tree.map(
+        lambda leaf: (
+            jax.lax.with_sharding_constraint(leaf, recipe.batch_sharding) if leaf.ndim else leaf
+        ),
+        batch,
+    )
+
+
+def _divides(recipe: Recipe, size: int) -> bool:
+    return recipe.batch_sharding is None or size % recipe.batch_sharding.num_devices == 0
 
 
 def _everywhere(recipe: Recipe, tree: Any) -> Any:
