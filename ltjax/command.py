@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,6 +69,7 @@ _LIST = flags.DEFINE_bool("list", False, "Lists the recipes with their figures, 
 
 def run() -> None:
     """Entry point: of launch.py, of the command `ltjax` and of `python -m ltjax`."""
+    _open_what_is_closed()
     names = (
         "config",
         "list",
@@ -156,8 +159,10 @@ def _main(argv: Sequence[str]) -> None:
             status=130,
         )
     except Stopped as stopped:
-        print(f"{_program()}: {stopped}", file=sys.stderr)
-        sys.exit(128 + stopped.signum)
+        _fail(str(stopped), status=128 + stopped.signum)
+    except BrokenPipeError:  # while reporting; training stops by itself
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _fail("the pipe that this writes to broke", status=128 + signal.SIGPIPE)
     except Diverged as diverged:
         _fail(str(diverged), status=3)
     except JaxRuntimeError as error:
@@ -181,6 +186,7 @@ def _main(argv: Sequence[str]) -> None:
 def _train() -> None:
     from ltjax import devices, report
     from ltjax.training.loop import seed_folders, train, train_seeds
+    from ltjax.workdir.workdir import writing
 
     config = _config()
     workdir = _workdir(config)
@@ -188,7 +194,8 @@ def _train() -> None:
     if devices.is_lead() and results[0]["confusion"] is None:
         print("no report: there are no test and no validation images (config.data.validation)")
     elif devices.is_lead():
-        report.write(seed_folders(config, workdir) or [workdir], workdir)
+        with writing(workdir):
+            report.write(seed_folders(config, workdir) or [workdir], workdir)
 
 
 def _evaluate() -> None:
@@ -341,5 +348,23 @@ def _command() -> str:
 
 
 def _fail(message: str, status: int = 2) -> NoReturn:
-    print(f"{_program()}: {message}", file=sys.stderr)
+    """Of several processes one that fails alone ends at once, and the others then as by a loss:
+    leaving in good order would wait for them.
+    """
+    with contextlib.suppress(OSError):  # a terminal that is gone
+        print(f"{_program()}: {message}", file=sys.stderr, flush=True)
+    if "ltjax.devices" in sys.modules:
+        from ltjax import devices
+
+        if devices.several_processes() and not devices.together():
+            os._exit(status)
     sys.exit(status)
+
+
+def _open_what_is_closed() -> None:
+    """Standard streams that the caller closed lead nowhere; a file would take their numbers."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    sys.stdout = sys.stdout or open(os.devnull, "w")
+    sys.stderr = sys.stderr or open(os.devnull, "w")

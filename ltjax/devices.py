@@ -42,6 +42,7 @@ def join_processes(coordinator: str = "", num_processes: int = -1, process_id: i
             num_processes=None if num_processes < 0 else num_processes,
             process_id=None if process_id < 0 else process_id,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=HEARTBEAT_SECONDS,
         )
     except Exception as error:  # of many kinds, from several layers
         reason = " ".join(str(error).split())[:200]
@@ -189,9 +190,28 @@ def peak_memory(used: list[jax.Device]) -> dict[str, int]:
 
 def any_process(flag: bool) -> bool:
     """Whether the flag is set in some process; every process must ask."""
+    return any_processes(flag)[0]
+
+
+def any_processes(*flags: bool) -> list[bool]:
+    """Of each flag whether it is set in some process; every process must ask."""
     if jax.process_count() == 1:
-        return flag
-    return bool(multihost_utils.process_allgather(np.asarray(flag)).any())
+        return list(flags)
+    gathered = multihost_utils.process_allgather(np.asarray(flags))
+    return gathered.reshape(-1, len(flags)).any(axis=0).tolist()
+
+
+def together(seconds: int = 5) -> bool:
+    """Whether the other processes come here too, within so many seconds: all ends alike then, and
+    none waits for one that is gone.
+    """
+    from orbax.checkpoint import multihost as orbax_multihost
+
+    try:
+        orbax_multihost.sync_global_processes("ltjax: the end", timeout=seconds)
+    except Exception:  # of many kinds, from several layers
+        return False
+    return True
 
 
 def several_processes() -> bool:

@@ -7,6 +7,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from ltjax import recipes
+
 
 def get(config: Any, path: str) -> Any:
     """config.a.b from "a.b"."""
@@ -33,3 +35,14 @@ def flat(config: Mapping) -> dict[str, Any]:
         else:
             leaves[name] = list(value) if isinstance(value, tuple) else value
     return leaves
+
+
+def defaults(config: ConfigDict) -> dict[str, Any]:
+    """The leaves of configs/base.py with the values of the config's data set, as `flat`."""
+    base = recipes.module_of(recipes.folder() / "base.py").get_config()
+    of_data_set = flat(base.by_dataset.get(config.data.name.partition(":")[0], {}))
+    return {
+        name: of_data_set.get(name) if value is None else value
+        for name, value in flat(base).items()
+        if not name.startswith(("by_dataset.", "published."))
+    }

@@ -2,11 +2,9 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
-import time
 
 import jax
 import numpy as np
@@ -102,36 +100,34 @@ def test_an_authors_checkpoint_is_evaluated(launch, tmp_path):
     assert f"{100 * expected:.2f} %" in done.stdout
 
 
-def test_a_run_killed_at_any_moment_and_continued_ends_in_bitwise_the_same_parameters(
-    launch, environment, tmp_path
-):
-    """SIGKILL three times, at moments drawn anew in every test run, in start-up, training,
-    evaluation or saving alike.
-    """
-    done = launch(*SMALL, f"--workdir={tmp_path / 'whole'}")
-    assert done.returncode == 0, done.stderr
-    command = [sys.executable, str(ROOT / "launch.py"), *SMALL, f"--workdir={tmp_path / 'killed'}"]
-    for _ in range(3):
-        process = subprocess.Popen(
-            command,
+def test_twenty_kills_at_any_moment_end_in_bitwise_the_same_parameters(environment, tmp_path):
+    """SIGKILL while compiling, training, evaluating, saving (within epochs too) and reporting."""
+    flags = [flag for flag in SMALL if "epochs" not in flag]
+    flags += ["--config.training.epochs=12", "--config.checkpoint.minutes=0.01"]
+    flags += ["--config.logging.tensorboard=False"]
+
+    def campaign(kills, workdir):
+        program = [sys.executable, str(ROOT / "tests/kill_campaign.py"), "3", str(kills)]
+        done = subprocess.run(
+            [*program, *flags, f"--workdir={workdir}"],
             cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            env=environment | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
             text=True,
+            timeout=500,
+            check=True,
         )
-        for line in process.stdout:
-            if line.startswith("epoch"):
-                time.sleep(random.uniform(0, 0.3))
-                break
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-    done = launch(*SMALL, f"--workdir={tmp_path / 'killed'}")
-    assert done.returncode == 0, done.stderr
-    steps, whole = parameters(tmp_path / "whole")
-    killed_steps, killed = parameters(tmp_path / "killed")
-    assert steps == killed_steps == 28
+        lines = [line for line in done.stdout.splitlines() if line.startswith("[")]
+        return [json.loads(line) for line in lines], done
+
+    starts, told = campaign(20, tmp_path / "killed")
+    assert [code for _, code in starts] == 20 * [-signal.SIGKILL] + [0], (starts, told.stderr)
+    assert len({name for name, _ in starts}) == 6
+    assert [code for _, code in campaign(0, tmp_path / "whole")[0]] == [0]
+    (steps, whole), (killed_steps, killed) = (
+        parameters(tmp_path / name) for name in ("whole", "killed")
+    )
+    assert steps == killed_steps == 12 * 7
     for a, b in zip(whole, killed, strict=True):
         np.testing.assert_array_equal(a, b)
     rows = [
@@ -141,8 +137,9 @@ def test_a_run_killed_at_any_moment_and_continued_ends_in_bitwise_the_same_param
     assert [row["test_accuracy"] for row in rows[0]] == [row["test_accuracy"] for row in rows[1]]
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGPIPE])
 def test_a_stop_signal_saves_and_says_how_to_continue(environment, tmp_path, signum):
+    """A broken pipe too, as of `launch.py ... | head`."""
     flags = [flag for flag in SMALL if "epochs" not in flag]
     command = [
         sys.executable,
@@ -162,8 +159,13 @@ def test_a_stop_signal_saves_and_says_how_to_continue(environment, tmp_path, sig
     for line in process.stdout:
         if line.startswith("epoch"):
             break
-    process.send_signal(signum)
-    _, errors = process.communicate(timeout=60)
+    if signum == signal.SIGPIPE:
+        process.stdout.close()
+        errors = process.stderr.read()
+        process.wait(60)
+    else:
+        process.send_signal(signum)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + signum
     assert len(errors.strip().splitlines()) == 1
     assert f"stopped by {signal.Signals(signum).name} and saved at epoch" in errors

@@ -64,11 +64,11 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def start(environment, processes, *arguments):
-    """launch.py as so many processes that find each other."""
+def start(environment, processes, *arguments, last=()):
+    """launch.py as so many processes that find each other; `last`: flags of the last alone."""
     port = free_port()
     commands = [
-        [sys.executable, "launch.py", *arguments]
+        [sys.executable, "launch.py", *arguments, *(last if number == processes - 1 else ())]
         + (
             [
                 f"--coordinator=127.0.0.1:{port}",
@@ -137,6 +137,19 @@ def test_two_processes_of_four_devices_train_as_one_device_and_restore_there(env
         )
     )
     assert f"{100 * rows(many)[-1]['test_accuracy']:.2f}" in evaluated[0]
+    before = rows(many)
+    damage(many / "checkpoints/14/state")
+    both = start(environment, 2, *MEMORY, "--config.training.cpu_devices=4", f"--workdir={many}")
+    assert "checkpoints/14 is damaged" in finish(both)[0][0]
+    assert [path.name[:3] for path in (many / "damaged").iterdir()] == ["14-"]
+    assert [row["test_accuracy"] for row in rows(many)] == [row["test_accuracy"] for row in before]
+
+
+def damage(folder):
+    largest = max(
+        (path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size
+    )
+    largest.write_bytes(b"")
 
 
 def test_two_processes_share_the_decoding_of_photographs(environment, tmp_path):
@@ -174,6 +187,15 @@ def test_a_lost_process_ends_the_others_within_a_minute_with_a_message(environme
     started[lost].communicate()
     assert started[1 - lost].returncode != 0
     assert "another process was lost" in errors or "another task died" in errors, errors[-2000:]
+
+
+def test_an_error_of_one_process_ends_the_others_within_a_minute(environment, tmp_path):
+    arguments = (*MEMORY, "--config.training.cpu_devices=2", f"--workdir={tmp_path}")
+    started = start(environment, 2, *arguments, last=["--config.loss.name=ldma"])
+    outputs = [process.communicate(timeout=60) for process in started]
+    assert [process.returncode == 0 for process in started] == [False, False]
+    assert started[1].returncode == 2
+    assert "config.loss.name is 'ldma'; did you mean 'ldam'?" in outputs[1][1]
 
 
 def test_processes_that_do_not_find_each_other_say_how(launch):

@@ -10,6 +10,7 @@ import pytest
 
 from ltjax.experiment import experiment, settings
 from ltjax.training import loop
+from ltjax.training.record import Record, restore_together
 from ltjax.workdir.checkpoint import Checkpoints
 from ltjax.workdir.workdir import Workdir
 
@@ -126,6 +127,22 @@ def test_killed_between_two_seeds_saving_they_continue_from_the_step_they_share(
             1,
             2,
         ]
+
+
+def test_each_keeps_two_checkpoints_and_killed_between_their_first_they_begin_anew(
+    digits_config, tmp_path
+):
+    digits_config.checkpoint.keep, digits_config.checkpoint.best = 1, False
+    stop_after(digits_config, tmp_path / "run", 2)
+    for seed in SEEDS:  # so that they share one at every moment
+        kept = {path.name for path in (tmp_path / f"run/seed{seed}/checkpoints").iterdir()}
+        assert kept == {"7", "14"}
+    shutil.rmtree(tmp_path / "run/seed8/checkpoints")
+    built = experiment.build(settings.resolve(digits_config))
+    records = [Record(built.of_seed(seed), tmp_path / f"run/seed{seed}", True) for seed in SEEDS]
+    assert restore_together(records) is None
+    for record in records:
+        record.close()
 
 
 def test_one_of_them_continues_alone(digits_config, trained):

@@ -3,6 +3,7 @@ where whole ones do.
 """
 
 import dataclasses
+import errno
 import io
 import json
 import os
@@ -17,9 +18,10 @@ import pytest
 from rich.console import Console
 
 from ltjax import report
-from ltjax.experiment import experiment, schedules, settings
+from ltjax.experiment import experiment, initial, schedules, settings
 from ltjax.training import loop
 from ltjax.training.programs import Programs
+from ltjax.training.progress import Display
 from ltjax.training.step import update
 from ltjax.workdir.checkpoint import Checkpoints
 from ltjax.workdir.workdir import Workdir
@@ -265,7 +267,31 @@ def same_rows(a, b):
     ]
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_checkpoints_are_written_within_epochs_once_the_minutes_have_passed(
+    digits_config, tmp_path, whole, monkeypatch
+):
+    """Killed before the fifth step of the first epoch, it continues from the fourth."""
+    digits_config.checkpoint.every, digits_config.checkpoint.minutes = 100, 0.0
+    advance, calls = Programs.advance, []
+
+    def counted(self, *arguments):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return advance(self, *arguments)
+
+    monkeypatch.setattr(Programs, "advance", counted)
+    workdir = tmp_path / "killed"
+    with pytest.raises(KeyboardInterrupt):
+        train(digits_config, workdir)
+    assert {path.name for path in (workdir / "checkpoints").iterdir()} == {"3", "4"}
+    digits_config.checkpoint.minutes = 100.0
+    train(digits_config, workdir)
+    assert_equal(final_params(digits_config, workdir), whole[1])
+    assert same_rows(Workdir(workdir).read_metrics(), whole[0])
+
+
+@pytest.mark.parametrize("signum", [signal.SIGHUP, signal.SIGINT])
 def test_a_run_stopped_in_the_middle_of_an_epoch_ends_as_if_never_stopped(
     digits_config, tmp_path, whole, signum, monkeypatch
 ):
@@ -390,6 +416,53 @@ def test_fields_that_do_not_enter_the_numbers_may_change(digits_config, tmp_path
     digits_config.checkpoint.keep = 5
     digits_config.logging.tensorboard = True
     assert train(digits_config, tmp_path / "run")["epochs"] == 1
+
+
+def test_a_run_outlives_an_upgrade_that_brings_fields(digits_config, tmp_path):
+    """One that the run's version did not know is no difference at its default."""
+    digits_config.training.epochs = 1
+    train(digits_config, tmp_path)
+    record = json.loads((tmp_path / "config.json").read_text())
+    for field in ("augment.cutout", "augment.padding", "model.zero_init"):
+        del record["config"][field]
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    assert initial.recorded_config(record).augment.padding == 1  # of the digits
+    assert train(digits_config, tmp_path)["epochs"] == 1
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    digits_config.augment.cutout = 3
+    with pytest.raises(ValueError, match=r"another config: augment.cutout \(0 there, 3 now\)"):
+        train(digits_config, tmp_path)
+
+
+def test_a_full_disk_is_named_with_its_file(digits_config, tmp_path, monkeypatch):
+    folder = Workdir(tmp_path)
+
+    def full(number):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    told = r"metrics.jsonl could not be written \(No space left on device\); the same command"
+    with pytest.raises(OSError, match=told):
+        folder.append_metrics({"epoch": 0})
+
+
+def test_who_listens_does_not_end_the_run_but_a_broken_pipe_stops_it(tmp_path):
+    broken = []
+    for error, called in ((OSError(errno.EIO, "lost"), 0), (BrokenPipeError(), 1)):
+        display = Display(1, 1, broken=lambda: broken.append(1))
+        display.console.file = Failing(error)
+        display.say("one")
+        display.say("two")
+        assert len(broken) == called
+
+
+class Failing(io.StringIO):
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def write(self, text):
+        raise self.error
 
 
 def test_a_workdir_of_other_images_is_refused(digits_config, tmp_path, monkeypatch):

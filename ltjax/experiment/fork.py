@@ -81,14 +81,10 @@ def _row(ours: Experiment, row: dict) -> dict:
 
 
 def _read(ours: Experiment, theirs: Experiment, folder: Path, epochs: int) -> Restored | None:
-    checkpoints = Checkpoints(folder)
-    try:
-        return checkpoints.restore(
-            lambda stage: ours.state_like(ours.stage_at(theirs.stages[stage].first)),
-            newest=epochs * ours.steps_per_epoch,
-        )
-    finally:
-        checkpoints.close()
+    return Checkpoints(folder).restore(
+        lambda stage: ours.state_like(ours.stage_at(theirs.stages[stage].first)),
+        newest=epochs * ours.steps_per_epoch,
+    )
 
 
 def _check_whole(ours: Experiment, theirs: Experiment, record: dict, folder: Path) -> None:

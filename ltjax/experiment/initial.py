@@ -20,6 +20,7 @@ from ltjax.experiment.parameters import trained_parameters
 from ltjax.experiment.recipe import make_model, make_objective, make_optimizer
 from ltjax.experiment.stages import Stage, stages_of
 from ltjax.experiment.state import TrainState, create_state, initial_variables
+from ltjax.fields import defaults
 from ltjax.models.heads import is_head
 from ltjax.models.torch_weights import load_state_dict, naming
 from ltjax.workdir.checkpoint import Checkpoints, Restored
@@ -167,18 +168,21 @@ def run_checkpoint(workdir: Path, newest: int | None = None) -> tuple[Restored, 
 
     if not (workdir / "checkpoints").is_dir():
         raise FileNotFoundError(f"{workdir} holds no checkpoints; train it first")
-    checkpoints = Checkpoints(workdir)
-    restored = checkpoints.restore(like, newest)
-    checkpoints.close()
+    restored = Checkpoints(workdir).restore(like, newest)
     if restored is None:
         raise FileNotFoundError(f"{workdir / 'checkpoints'} is empty; train it first")
     return restored, stages[restored.stage]
 
 
 def recorded_config(record: dict) -> ConfigDict:
-    """The resolved config that a run's config.json holds."""
-    leaves = {tuple(name.split(".")): _hashable(leaf) for name, leaf in record["config"].items()}
-    config = ConfigDict(unflatten_dict(leaves))
+    """The resolved config that a run's config.json holds, with the defaults of fields that are
+    newer than the run.
+    """
+    recorded = ConfigDict({"data": {"name": record["config"]["data.name"]}})
+    held = {**defaults(recorded), **record["config"]}
+    config = ConfigDict(
+        unflatten_dict({tuple(name.split(".")): _hashable(leaf) for name, leaf in held.items()})
+    )
     config.stage = config.get("stage", ConfigDict())
     config.objective = config.get("objective", ConfigDict({"name": "classify"}))
     return config

@@ -54,7 +54,8 @@ def train(config: ConfigDict, workdir: Path, whole: Dataset | None = None) -> di
     Raises:
       ValueError, FileNotFoundError: a config, data or work directory that can't be used.
       Diverged: loss not finite.
-      Stopped: SIGTERM or Ctrl-C; the state is saved.
+      Stopped: SIGTERM, SIGHUP, Ctrl-C or a broken pipe; the state is saved.
+      OSError: what the run leaves could not be written; names the place.
     """
     check_one_seed(config)
     experiment = build(config, whole)
@@ -85,10 +86,11 @@ def _train(
     experiments: list[Experiment], folders: list[Path], workdir: Path
 ) -> list[dict[str, Any]]:
     """`workdir`: as given to the command."""
+    programs.rehearse(experiments[0])
     with ExitStack() as closed:
         records = []
         for experiment, folder in zip(experiments, folders, strict=True):
-            records.append(Record(experiment, folder))
+            records.append(Record(experiment, folder, together=len(experiments) > 1))
             closed.callback(records[-1].close)
         restored = restore_together(records)
         if restored is None and experiments[0].config.fork:
@@ -218,10 +220,14 @@ class _Run:
         state = self.programs.together(states)
         steps = self.experiment.steps_per_epoch
         with (
-            Display(
-                epochs, steps, first * steps + position, quiet=not devices.is_lead()
-            ) as display,
             _signals() as received,
+            Display(
+                epochs,
+                steps,
+                first * steps + position,
+                quiet=not devices.is_lead(),
+                broken=lambda: received.append(signal.SIGPIPE),
+            ) as display,
         ):
             for line in (
                 *_header(self.records, self.workdir),
@@ -274,10 +280,12 @@ class _Run:
             every = self.programs.check_every
             if every and position // every > before // every:
                 self._check_finite(state, epoch)
-                if position < self.experiment.steps_per_epoch and devices.any_process(
-                    bool(received)
-                ):
-                    self._stop(state, received)
+                if position < self.experiment.steps_per_epoch:
+                    stop, due = devices.any_processes(bool(received), self._waited())
+                    if stop:
+                        self._stop(state, received)
+                    if due:
+                        self._save(state)
         return jax.block_until_ready(state)
 
     def _finish_epoch(
@@ -310,13 +318,16 @@ class _Run:
         for line in self.programs.notes():
             display.say(line)
         state = self.programs.next_epoch(state)
-        waited = time.monotonic() - self.saved_at > 60 * self.config.checkpoint.minutes
         chosen = self.config.checkpoint
         asked = (epoch + 1) % chosen.every == 0 or epoch + 1 in chosen.at
-        due = asked or devices.any_process(waited)
+        due = asked or devices.any_process(self._waited())
         if last or due or (improved and self.config.checkpoint.best):
             self._save(state, [row.get(self.experiment.criterion) for row in rows])
         return state
+
+    def _waited(self) -> bool:
+        """Whether the last saving is config.checkpoint.minutes ago."""
+        return time.monotonic() - self.saved_at > 60 * self.config.checkpoint.minutes
 
     def _row(
         self,
@@ -421,6 +432,9 @@ class _Run:
         return test_metrics(sums, self.experiment.groups) if split == "test" else val_metrics(sums)
 
     def _save(self, state: TrainState, accuracies: Sequence[float | None] = ()) -> None:
+        if len(self.records) > 1:  # none drops a step before all hold the next
+            for record in self.records:
+                record.wait()
         for k, (record, part) in enumerate(
             zip(self.records, self.programs.apart(state), strict=True)
         ):
@@ -537,7 +551,9 @@ def _stage_line(stage: Stage) -> str:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Collects SIGTERM and Ctrl-C instead of dying by them; a second Ctrl-C interrupts at once."""
+    """Collects SIGTERM, Ctrl-C and a closed terminal's SIGHUP (but for nohup's, which ignores it)
+    instead of dying by them; a second Ctrl-C interrupts at once.
+    """
     received: list[int] = []
 
     def handle(signum, frame):
@@ -545,10 +561,11 @@ def _signals() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         received.append(signum)
 
+    asking = [signal.SIGTERM, signal.SIGINT]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        asking.append(signal.SIGHUP)
     try:
-        previous = {
-            signum: signal.signal(signum, handle) for signum in (signal.SIGTERM, signal.SIGINT)
-        }
+        previous = {signum: signal.signal(signum, handle) for signum in asking}
     except ValueError:  # not the main thread (a library user's choice): leave signals alone
         yield received
         return

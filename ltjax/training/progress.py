@@ -4,12 +4,40 @@ left.
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+class _Console(Console):
+    """Falls silent where Rich's ends the program (a broken pipe) or fails (a lost terminal)."""
+
+    def __init__(self, broken: Callable[[], None], **options: Any) -> None:
+        super().__init__(**options)
+        self._broken = broken
+
+    def on_broken_pipe(self) -> None:
+        self._fall_silent()
+        self._broken()
+
+    def _write_buffer(self) -> None:
+        try:
+            super()._write_buffer()
+        except (BrokenPipeError, UnicodeError):
+            raise
+        except (OSError, ValueError):  # a lost terminal, a closed file
+            self._fall_silent()
+
+    def _fall_silent(self) -> None:
+        """For good, also for what else would write there, such as Python at its exit."""
+        self.quiet = True
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 class Display:
@@ -19,6 +47,8 @@ class Display:
       num_epochs, steps_per_epoch: of the run.
       first_step: where a continued run starts.
       quiet: says nothing (a process that is not the lead one).
+      broken: called when the pipe that is written to breaks. Where nobody can be told for another
+        reason, such as a terminal that is gone, the display falls silent.
     """
 
     def __init__(
@@ -28,8 +58,9 @@ class Display:
         first_step: int = 0,
         console: Console | None = None,
         quiet: bool = False,
+        broken: Callable[[], None] = lambda: None,
     ) -> None:
-        self.console = console or Console(highlight=False, quiet=quiet)
+        self.console = console or _Console(broken, highlight=False, quiet=quiet)
         self._epochs, self._steps = num_epochs, steps_per_epoch
         self._first, self._began = first_step, time.monotonic()
         self._bar = Progress(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ltjax.experiment.fork import fork_of
 from ltjax.experiment.state import TrainState
 from ltjax.workdir import results
 from ltjax.workdir.checkpoint import Checkpoints, Restored
+from ltjax.workdir.lock import Lock
 from ltjax.workdir.workdir import Scalars, Workdir
 
 
@@ -28,20 +30,29 @@ class Record:
       confusion: of the last evaluation.
     """
 
-    def __init__(self, experiment: Experiment, path: Path) -> None:
-        """Raises ValueError if the folder belongs to another config or other data."""
+    def __init__(self, experiment: Experiment, path: Path, together: bool = False) -> None:
+        """Raises ValueError if the folder belongs to another config or other data, or is in use.
+
+        together: with other seeds, of which each keeps two checkpoints, so that they share one at
+        every moment.
+        """
         config, writes = experiment.config, devices.is_lead()
         self.experiment = experiment
         self.notes: list[str] = []
         self.rows: list[dict] = []
         self.best: dict | None = None
         self.confusion: np.ndarray | None = None
-        self._folder = Workdir(path, writes=writes)
-        self._folder.begin(config, experiment.dataset, experiment.class_counts)
-        self._scalars = Scalars(path, config, writes=writes)
+        self._lock = Lock(path) if writes else None
+        with ExitStack() as undone:  # where the folder turns out to be another run's
+            undone.callback(self._release)
+            self._folder = Workdir(path, writes=writes)
+            self._folder.begin(config, experiment.dataset, experiment.class_counts)
+            self._scalars = Scalars(path, config, writes=writes)
+            undone.pop_all()
         self._checkpoints = Checkpoints(
             path,
-            keep=config.checkpoint.keep,
+            writes=True,
+            keep=max(config.checkpoint.keep, 2 if together else 1),
             best=config.checkpoint.best,
             at=[epoch * experiment.steps_per_epoch for epoch in config.checkpoint.at],
             warn=self.notes.append,
@@ -72,6 +83,10 @@ class Record:
             f"forked from {source} after {found.told['epoch']} epochs, step {found.told['step']}"
         )
         return found.restored
+
+    def read_rows(self) -> list[dict]:
+        """Lines of metrics.jsonl."""
+        return self._folder.read_metrics()
 
     def begin(self, restored: Restored | None, epoch: int) -> None:
         """Goes on from a checkpoint, in whose epoch the next row will be `epoch`'s."""
@@ -110,13 +125,21 @@ class Record:
         return result
 
     def close(self) -> None:
-        self._checkpoints.close()
-        self._scalars.close()
+        with ExitStack() as closed:
+            closed.callback(self._release)
+            closed.callback(self._scalars.close)
+            closed.callback(self._checkpoints.close)
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
 
 def restore_together(records: Sequence[Record]) -> list[Restored] | None:
-    """A checkpoint of each seed at the same step, the newest there is; None if none of them has
-    begun.
+    """A checkpoint of each seed at the same step, the newest there is; None if they begin.
+
+    They begin anew where they were killed between two seeds' first savings: all hold the same
+    epochs then, some of them no checkpoint.
 
     Raises:
       ValueError: they share no step.
@@ -128,7 +151,8 @@ def restore_together(records: Sequence[Record]) -> list[Restored] | None:
             record.restore(min(step for step in steps if step is not None)) for record in records
         ]
     whole = [one for one in found if one is not None]
-    if not whole and steps == {None}:
+    begun = {len(record.read_rows()) for record in records}
+    if not whole or (len(whole) < len(records) and len(begun) == 1):
         return None
     if len(whole) < len(records) or len({int(one.state.step) for one in whole}) > 1:
         told = ", ".join(

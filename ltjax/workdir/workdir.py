@@ -12,7 +12,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from ml_collections import ConfigDict
 
 from ltjax import __version__
 from ltjax.data import Dataset, StreamedDataset
-from ltjax.fields import flat
+from ltjax.fields import defaults, flat
 from ltjax.workdir.results import as_json, stored
 
 # Fields that may change between a run and its continuation: they do not enter the numbers.
@@ -91,7 +92,7 @@ class Workdir:
             self.read_metrics() or any((self.path / "checkpoints").glob("[0-9]*"))
         ):
             before = read_json(file)
-            self._check_same(before, record)
+            self._check_same(before, record, defaults(config))
             record["starts"] = before["starts"]
             record |= {"forked": before["forked"]} if "forked" in before else {}
         if not self._writes:
@@ -129,7 +130,10 @@ class Workdir:
                 f" {source}); give the same data, or use another --workdir"
             )
 
-    def _check_same(self, before: dict, now: dict) -> None:
+    def _check_same(self, before: dict, now: dict, defaults: dict[str, Any]) -> None:
+        """`defaults`: of the fields; one that is at its own and that an older version did not know
+        is no difference.
+        """
         names = [
             name
             for name in {**before["config"], **now["config"]}
@@ -137,7 +141,10 @@ class Workdir:
         ]
         absent = object()
         pairs = {
-            name: (before["config"].get(name, absent), now["config"].get(name, absent))
+            name: (
+                before["config"].get(name, defaults.get(name, absent)),
+                now["config"].get(name, absent),
+            )
             for name in names
         }
         differing = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
@@ -188,7 +195,8 @@ class Workdir:
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         if not self._writes:
             return
-        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+        path = self.path / "metrics.jsonl"
+        with writing(path), open(path, "a", encoding="utf-8") as file:
             file.write(as_json(row) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -206,6 +214,7 @@ class Scalars:
 
     def __init__(self, workdir: Path, config: ConfigDict, writes: bool = True) -> None:
         """Raises ImportError if W&B is asked for and not installed."""
+        self._folder = workdir
         self._tensorboard: Any = None
         self._wandb: Any = None
         if not writes:
@@ -237,16 +246,18 @@ class Scalars:
         """
         if self._tensorboard is None:
             return
-        for row in rows:
-            self._add(row)
-        self._tensorboard.flush()
+        with writing(self._folder):
+            for row in rows:
+                self._add(row)
+            self._tensorboard.flush()
         for file in self._earlier:
             file.unlink(missing_ok=True)
 
     def write(self, row: Mapping[str, Any]) -> None:
         if self._tensorboard is not None:
-            self._add(row)
-            self._tensorboard.flush()
+            with writing(self._folder):
+                self._add(row)
+                self._tensorboard.flush()
         if self._wandb is not None:
             self._wandb.log(_numbers(row), step=row["epoch"])
 
@@ -256,7 +267,8 @@ class Scalars:
 
     def close(self) -> None:
         if self._tensorboard is not None:
-            self._tensorboard.close()
+            with suppress(OSError):  # said when its last row was written
+                self._tensorboard.close()
         if self._wandb is not None:
             self._wandb.finish()
 
@@ -269,8 +281,27 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Names the place in an error of the disk, in one line."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(
+            f"{path} could not be written ({error.strerror or error}); the same command continues"
+            " once it can"
+        ) from None
+
+
 def write_atomically(path: Path, text: str) -> None:
     """The file is either the old or the new one, never a part."""
+    with writing(path):
+        _write_atomically(path, text)
+
+
+def _write_atomically(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
