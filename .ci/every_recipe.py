@@ -46,11 +46,14 @@ def main() -> None:
             continue
         began = time.monotonic()
         config = importlib.import_module(f"configs.{name}").get_config()
-        if config.data.name == "image_list":
-            write_lists(
-                source, work / name / "photographs", config.data.train_list, config.data.test_list
-            )
-            config.data.dir = str(work / name / "photographs")
+        streamed = config.data.name in ("image_list", "folder")
+        if streamed:
+            photographs = work / name / "photographs"
+            if config.data.name == "folder":
+                write_folders(source, photographs)
+            else:
+                write_lists(source, photographs, config.data.train_list, config.data.test_list)
+            config.data.dir = str(photographs)
             config.data.groups, config.data.image_size, config.data.shorter_side = (), 64, 72
             # two steps an epoch: the published rate would overflow before it could
             # fall
@@ -60,7 +63,7 @@ def main() -> None:
             config.data.factor = 0.1
             config.data.majority_count, config.data.minority_count = TRAIN, 20
         config.training.epochs = max(1, len(config.stages))
-        config.training.batch_size = 32 if config.data.name == "image_list" else 64
+        config.training.batch_size = 32 if streamed else 64
         config.evaluation.batch_size = 50
         if config.data.resolution:
             config.data.resolution = 64
@@ -121,6 +124,18 @@ def write_lists(source: Path, folder: Path, train_list: str, test_list: str) -> 
                 )
                 lines.append(f"{path} {label}\n")
         (folder / name).write_text("".join(lines), encoding="utf-8")
+
+
+def write_folders(source: Path, folder: Path) -> None:
+    """The same as JPEG files in train/CLASS and test/CLASS."""
+    whole = load("cifar10", str(source), download=False)
+    for split in ("train", "test"):
+        images, labels = getattr(whole, f"{split}_images"), getattr(whole, f"{split}_labels")
+        for label, name in enumerate(whole.class_names):
+            (folder / split / name).mkdir(parents=True, exist_ok=True)
+            for index in np.flatnonzero(labels == label)[: 11 - label if split == "train" else 5]:
+                image = Image.fromarray(images[index]).resize((64, 64), Image.Resampling.BILINEAR)
+                image.save(folder / split / name / f"{index}.jpg", quality=90)
 
 
 if __name__ == "__main__":

