@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -125,13 +125,12 @@ def _main(argv: Sequence[str]) -> None:
     if _LIST.value:
         print(recipes.table())
         return
-    for name in (
-        "absl",
-        "jax",
-        "orbax",
-        "matplotlib",
-    ):  # absl shows their information lines otherwise; errors still come through
+    for name in ("jax", "orbax", "matplotlib"):  # no information lines; errors still come through
         logging.getLogger(name).setLevel(logging.ERROR)
+    # Orbax logs with tracebacks what it then raises, and what it left behind of a failed read or
+    # save calls into a loop that is closed.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    sys.excepthook = _uncaught
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks ± still gets the rest
@@ -324,6 +323,11 @@ def _raised_in(error: Exception) -> Path:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return Path(trace.tb_frame.f_code.co_filename if trace is not None else "")
+
+
+def _uncaught(kind: Any, error: BaseException, trace: Any) -> None:
+    if str(error) != "Event loop is closed":
+        sys.__excepthook__(kind, error, trace)
 
 
 def _lost(error: Exception) -> NoReturn:
