@@ -11,7 +11,6 @@ compilation and as many warm-up steps; on a CPU the variants' stretches take tur
 
   ltjax             float32; on a GPU whole epochs in one call, also in bfloat16, and 8 seeds together in one program (images of all)
   ltjax, no SAM     the same with one pass a step
-  ltjax, one program   on a CPU: the whole step in one program instead of its parts' (config.training.steps_per_call=1)
   PyTorch           eager, contiguous NCHW, augmentation as tensor operations on the batch; on a GPU the images come from a DataLoader
                     with workers, as in the authors' program, and cuDNN's benchmark mode is on
   PyTorch, tuned    on a CPU: channels_last, eager and through torch.compile; on a GPU: images and augmentation on the GPU, channels_last,
@@ -276,7 +275,6 @@ VARIANTS = {
     BFLOAT16: ours("gpu", dtype="bfloat16"),
     f"{BFLOAT16}, 8 seeds": ours("gpu", dtype="bfloat16", seeds=8),
     "ltjax, no SAM": ours(sam=False),
-    "ltjax, one program": ours("cpu", steps_per_call=1),
     "PyTorch": theirs(True, False, False),
     "PyTorch, tuned": theirs(True, True, False),
     "PyTorch, tuned and compiled": theirs(True, True, True),
@@ -331,7 +329,6 @@ def speedups(rows: dict[str, dict]) -> dict[str, float]:
         }
     pairs = [
         ("ltjax, no SAM", "PyTorch, tuned, no SAM"),
-        ("ltjax, one program", "ltjax"),
         *((name, BFLOAT16) for name in rate if name.startswith(f"{BFLOAT16},")),
     ]
     return ratios | {
@@ -342,27 +339,34 @@ def speedups(rows: dict[str, dict]) -> dict[str, float]:
 
 
 def measured(names: list[str], options: argparse.Namespace) -> dict[str, dict]:
-    """The rows of variants whose stretches take turns, so that a machine that grows slower does so
-    for all.
+    command = [sys.executable, __file__, f"--steps={options.steps}", f"--repeats={options.repeats}"]
+    flags = {name: VARIANTS[name].flags for name in names}
+    return take_turns(
+        {name: [*command, f"--variant={name}"] for name in names},
+        options.repeats,
+        options.limit,
+        {name: {"XLA_FLAGS": given} for name, given in flags.items() if given is not None},
+    )
+
+
+def take_turns(
+    commands: dict[str, list[str]],
+    repeats: int,
+    limit: float,
+    environments: dict[str, dict[str, str]] | None = None,
+) -> dict[str, dict]:
+    """What processes print at their end, a line of JSON each; their stretches take turns, so that a
+    machine that grows slower does so for all.
     """
     started: dict[str, subprocess.Popen[str]] = {}
-    for name in names:
-        command = [
-            sys.executable,
-            __file__,
-            f"--variant={name}",
-            f"--steps={options.steps}",
-            f"--repeats={options.repeats}",
-        ]
-        environment = os.environ | (
-            {} if VARIANTS[name].flags is None else {"XLA_FLAGS": VARIANTS[name].flags}
-        )
+    for name, command in commands.items():
+        environment = os.environ | (environments or {}).get(name, {})
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         started[name] = subprocess.Popen(command, text=True, env=environment, **pipes)
-        limit = threading.Timer(options.limit, started[name].kill)
-        limit.start()
+        timer = threading.Timer(limit, started[name].kill)
+        timer.start()
         said = until(started[name], READY)
-        limit.cancel()
+        timer.cancel()
         if READY not in said:
             why = (
                 "given up"
@@ -370,7 +374,7 @@ def measured(names: list[str], options: argparse.Namespace) -> dict[str, dict]:
                 else f"failed ({(said or ['?'])[-1][:160]})"
             )
             print(f"{name}: {why}", flush=True)
-    for _ in range(options.repeats):
+    for _ in range(repeats):
         for process in started.values():
             print(file=process.stdin, flush=True)
             until(process, READY)

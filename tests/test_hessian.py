@@ -565,3 +565,25 @@ def test_weighted_operators_are_the_weighted_matrix_also_on_eight_devices(
 def test_bad_input_is_refused(call, told):
     with pytest.raises(ValueError, match=told):
         call()
+
+
+def test_a_bare_matvec_is_compiled_and_on_a_cpu_its_loop_is_the_hosts(monkeypatch):
+    """A convolution inside a compiled loop takes one slow thread there."""
+    matrix = jnp.diag(jnp.arange(1.0, 7.0))
+    loops, traced = [], []
+    fori_loop = jax.lax.fori_loop
+    monkeypatch.setattr(jax.lax, "fori_loop", lambda *a: loops.append(a) or fori_loop(*a))
+
+    def matvec(vector):
+        traced.append(vector)
+        return matrix @ vector
+
+    def alphas():
+        traced.clear()
+        return hessian.lanczos(matvec, jnp.ones(6), 4)[0]
+
+    on_host = alphas()
+    assert (len(loops), len(traced)) == (0, 1)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    np.testing.assert_allclose(alphas(), on_host, rtol=1e-5)
+    assert len(loops) == 1

@@ -1,3 +1,5 @@
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -41,7 +43,7 @@ def test_convolutions_of_groups_of_images_are_the_whole_batchs(monkeypatch, devi
     """Value, input and kernel gradient, of a batch that is cut into groups and of one that is not,
     also sharded.
     """
-    monkeypatch.setattr(layers, "CACHED_VALUES", 1)
+    monkeypatch.setattr(layers, "CACHED_PATCHES", 1)
     mesh = jax.make_mesh(
         (devices,),
         ("data",),
@@ -82,6 +84,100 @@ def test_convolutions_of_groups_of_images_are_the_whole_batchs(monkeypatch, devi
             grouped(images, kernel),
             whole(images, kernel),
         )
+
+
+CONVOLUTIONS = {
+    "3x3 on 2x2": ((2, 2, 32, 40), 3, 1, ((1, 1), (1, 1)), 1, 0),
+    "strided 3x3 on 4x3": ((4, 3, 32, 32), 3, 2, ((1, 1), (1, 1)), 1, 0),
+    "3x3 on 1x1": ((1, 1, 40, 32), 3, 1, "SAME", 1, 0),
+    "5x5 on 3x5": ((3, 5, 32, 32), 5, 2, ((2, 2), (2, 2)), 1, 0),
+    "small and narrow": ((2, 2, 8, 8), 3, 1, "SAME", 1, 1),
+    "1x1, strided": ((7, 6, 6, 5), 1, 2, "VALID", 1, 0),
+    "1x1, padded": ((4, 4, 6, 5), 1, 1, ((1, 1), (0, 0)), 1, 1),
+    "depthwise, strided, same": ((7, 6, 6, 6), 3, 2, "SAME", 6, 0),
+    "depthwise, larger than the map": ((3, 3, 6, 6), 5, 1, "SAME", 6, 0),
+    "two of each channel": ((6, 5, 6, 12), 3, 1, "SAME", 6, 1),
+    "groups of channels": ((2, 2, 6, 12), 3, 1, "SAME", 3, 1),
+    "1x1 in groups": ((2, 2, 6, 12), 1, 1, "SAME", 3, 1),
+    "anything else": ((6, 5, 4, 4), 3, 1, ((1, 0), (2, 1)), 1, 1),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions_on_a_cpu_are_laxs(name):
+    """Value, both gradients, and the derivative of both along a direction (forward over reverse)."""
+    (height, width, inputs, outputs), size, stride, padding, groups, by_lax = CONVOLUTIONS[name]
+    options = {
+        "window_strides": (stride, stride),
+        "padding": padding,
+        "dimension_numbers": ("NHWC", "HWIO", "NHWC"),
+        "feature_group_count": groups,
+    }
+    generator = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        at, along = (
+            (
+                generator.normal(size=(3, height, width, inputs)),
+                generator.normal(size=(size, size, inputs // groups, outputs)),
+            )
+            for _ in range(2)
+        )
+
+        def everything(function):
+            def loss(images, kernel):
+                out = function(images, kernel, **options)
+                return jnp.sum(jnp.sin(out)), out
+
+            return jax.jit(
+                lambda: jax.jvp(jax.value_and_grad(loss, (0, 1), has_aux=True), at, along)
+            )
+
+        mine = everything(layers.conv_general_dilated)
+        assert ("stablehlo.convolution" in mine.lower().as_text()) == by_lax
+        # Rounding of sums of up to 25 x 40 products.
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10),
+            mine(),
+            everything(jax.lax.conv_general_dilated)(),
+        )
+
+
+def test_convolutions_keep_bfloat16s_sums_in_float32():
+    generator = np.random.default_rng(0)
+    images = jnp.asarray(generator.normal(size=(2, 4, 4, 32)), jnp.bfloat16)
+    for kernel, groups in (((3, 3, 32, 32), 1), ((5, 5, 1, 32), 32), ((1, 1, 32, 8), 1)):
+        kernel = jnp.asarray(generator.normal(size=kernel), jnp.bfloat16)
+        options = {
+            "window_strides": (1, 1),
+            "padding": "SAME",
+            "dimension_numbers": ("NHWC", "HWIO", "NHWC"),
+            "feature_group_count": groups,
+        }
+        ours = jax.jit(partial(layers.conv_general_dilated, **options))(images, kernel)
+        exact = jax.lax.conv_general_dilated(
+            images.astype(jnp.float32), kernel.astype(jnp.float32), **options
+        )
+        assert ours.dtype == jnp.bfloat16
+        # One rounding to 8 bits, of a sum: half a unit in the last place, 2^-8 of the value.
+        np.testing.assert_allclose(ours.astype(jnp.float32), exact, rtol=2**-8, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["resnet10", "efficientnet_lite0"])
+def test_accelerators_and_exported_programs_have_laxs_convolutions(monkeypatch, name):
+    """An exported program of any batch may run anywhere."""
+    model = models.create(name, 10)
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3))))
+
+    def convolutions(batch):
+        images = jax.ShapeDtypeStruct((batch, 64, 64, 3), jnp.float32)
+        traced = jax.jit(lambda v, x: model.apply(v, x)).trace(variables, images)
+        return traced.lower(lowering_platforms=("cuda",)).as_text().count("stablehlo.convolution")
+
+    kernels = sum(leaf.ndim == 4 for leaf in jax.tree.leaves(variables["params"]))
+    assert convolutions(2) < kernels
+    assert convolutions(jax.export.symbolic_shape("b")[0]) == kernels
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert convolutions(2) == kernels
 
 
 @pytest.fixture(scope="module")

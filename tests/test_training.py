@@ -76,6 +76,21 @@ def test_both_passes_of_sam_run_one_gradient_compiled_once(digits_config):
     assert next(iter(programs._steps.values()))._cache_size() == 1
 
 
+def test_a_long_run_on_a_cpu_takes_one_program_and_its_continuation_too(digits_config):
+    """Whatever is left of it: the two forms round differently."""
+    for epochs, in_parts in ((3, True), (71, True), (72, False)):
+        digits_config.training.epochs = epochs  # of 7 steps
+        built = experiment.build(settings.resolve(digits_config))
+        assert (Programs(built)._in_parts, built.steps_per_epoch) == (in_parts, 7)
+
+
+def test_wide_networks_take_one_cpu_device_unless_told(digits_config, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(4)), raising=False)
+    for name, told, used in (("resnet8", 0, 4), ("resnet10", 0, 1), ("resnet10", 2, 2)):
+        digits_config.model.name, digits_config.training.cpu_devices = name, told
+        assert len(experiment.build(settings.resolve(digits_config)).devices) == used, name
+
+
 def test_the_last_short_batch_is_trained_on_and_every_image_seen_once(digits_config):
     built, _, state, _ = one_epoch(digits_config)
     images = len(built.dataset.train_labels)

@@ -57,7 +57,9 @@ def lanczos(
       num_steps: m; at most the number of entries n, to which it is cut.
       key: of the random directions; fixed by default.
       compiled: the steps as one compiled loop, for which matvec must be traceable; False calls
-        matvec step by step; None chooses: by `matvec.traceable` if it says, else compiled.
+        matvec step by step. None chooses: a matvec that says `traceable = False` is called; another
+        is compiled, with the loop around it too but on a CPU, where XLA runs convolutions inside a
+        loop on one slow thread.
 
     Returns:
       alphas [m], betas [m - 1], basis [m, n] with orthonormal rows in `ravel_pytree`'s order.
@@ -93,7 +95,8 @@ class Runner:
         refuse_complex(flat)
         self.dtype = jnp.result_type(float)
         self.num_steps = min(num_steps, flat.shape[0])
-        self.compiled = getattr(matvec, "traceable", True) if compiled is None else compiled
+        self.traceable = getattr(matvec, "traceable", True) if compiled is None else compiled
+        looped = compiled or (self.traceable and jax.default_backend() != "cpu")
         self._key = jax.random.key(0) if key is None else key
 
         def product(vector):
@@ -109,14 +112,16 @@ class Runner:
                 progress,
             )
 
+        one_product = jax.jit(product) if self.traceable else product
+
         def steps_on_host(progress, first, last):
             for j in range(first, last):
                 # Waits, since each product called ahead would hold its own working memory.
-                image = jax.block_until_ready(product(progress.basis[j]))
+                image = jax.block_until_ready(one_product(progress.basis[j]))
                 progress = _absorb_donated(progress, image, j, self._key)
             return progress
 
-        self._steps = jax.jit(steps, donate_argnums=0) if self.compiled else steps_on_host
+        self._steps = jax.jit(steps, donate_argnums=0) if looped else steps_on_host
         self._all = jax.jit(jax.vmap(lambda start: steps(self._begin(start), 0, self.num_steps)))
 
     def __call__(

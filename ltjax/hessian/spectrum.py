@@ -115,8 +115,8 @@ def spectral_density(
       key: of the Rademacher probes.
       num_steps: Lanczos steps m a probe.
       num_probes: P.
-      together: all probes as one batch (vmap), for a traceable matvec; keeps P bases of m vectors
-        in memory.
+      together: all probes as one batch (vmap) in one compiled loop, for a traceable matvec; keeps P
+        bases of m vectors in memory. On a CPU slow where matvec holds convolutions.
 
     Returns:
       nodes [P, m] and weights [P, m]; the weights of each probe sum to 1.
@@ -126,7 +126,7 @@ def spectral_density(
     """
     run = Runner(matvec, example, num_steps)
     probes = [_rademacher(jax.random.fold_in(key, k), example) for k in range(num_probes)]
-    if together and run.compiled:
+    if together and run.traceable:
         pairs = list(
             zip(*run.together(jnp.stack([ravel_pytree(probe)[0] for probe in probes])), strict=True)
         )

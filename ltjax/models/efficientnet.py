@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ltjax.models.layers import BatchNorm, classifier, torch_uniform
+from ltjax.models.layers import BatchNorm, Conv, classifier, torch_uniform
 
 
 class Scaling(NamedTuple):
@@ -232,7 +232,7 @@ def _conv(
     dtype: Any,
     param_dtype: Any,
 ) -> nn.Conv:
-    return nn.Conv(
+    return Conv(
         features,
         (size, size),
         strides=stride,

@@ -2,44 +2,175 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental.xla_metadata import set_xla_metadata
 
 he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
 def conv_general_dilated(
-    images: jax.Array, kernel: jax.Array, *arguments: Any, **options: Any
+    images: jax.Array,
+    kernel: jax.Array,
+    window_strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: Any = None,
+    feature_group_count: int = 1,
+    precision: Any = None,
 ) -> jax.Array:
-    """jax.lax's, for nn.Conv; on a CPU a large batch passes in groups of 32 images, which stay in
-    its cache.
+    """jax.lax's for nn.Conv, and on a CPU the fastest of what equals it to rounding.
 
-    XLA's kernel gradient takes 12 ms for 128 images, 4 x 1.3 ms for 4 x 32 (16 channels of 32 x 32
-    pixels, two cores); ResNet-32 trains 1.6 times as fast (docs/performance.md). Group i holds
-    images i, i + k, ...: a sharded batch stays on its devices.
+    XLA's CPU compiler takes a plain loop on one thread for depthwise convolutions and where the
+    kernel is larger than the map, and its kernel gradient leaves the cache where a batch's patches
+    are many. So there, forward and backward and in forward mode (docs/performance.md):
+
+      depthwise          a sum of shifted products, one a place of the kernel
+      1x1                one matrix product
+      maps hardly larger than the kernel, of 32 channels or more
+                         a matrix product a place of the kernel, over the part of the map it reaches
+      many patches       lax's, in groups of images that stay in the cache
+      anything else, other devices
+                         lax's
+
+    Args:
+      images, kernel: [B, H, W, C] and [h, w, C / feature_group_count, D]. A symbolic B takes lax's.
+      other arguments: as jax.lax's.
     """
-    if not isinstance(images.shape[0], int):  # a batch of any size, exported
-        return jax.lax.conv_general_dilated(images, kernel, *arguments, **options)
-    groups = images.shape[0] // CACHED_IMAGES
-    if (
-        jax.default_backend() != "cpu"
-        or groups < 2
-        or images.shape[0] % CACHED_IMAGES
-        or images.size < CACHED_VALUES
-    ):
-        return jax.lax.conv_general_dilated(images, kernel, *arguments, **options)
+    dilated = any(value != 1 for value in (*(lhs_dilation or ()), *(rhs_dilation or ())))
+    plain = partial(
+        jax.lax.conv_general_dilated,
+        window_strides=window_strides,
+        padding=padding,
+        lhs_dilation=lhs_dilation,
+        rhs_dilation=rhs_dilation,
+        dimension_numbers=dimension_numbers,
+        feature_group_count=feature_group_count,
+        precision=precision,
+    )
+    exported = not isinstance(images.shape[0], int)  # a batch of any size, maybe for a GPU
+    if jax.default_backend() != "cpu" or exported or dilated or images.ndim != 4:
+        return plain(images, kernel)
+    (height, width), (inputs, outputs) = kernel.shape[:2], kernel.shape[2:]
+    pads = (
+        jax.lax.padtype_to_pads(images.shape[1:3], (height, width), window_strides, padding)
+        if isinstance(padding, str)
+        else padding
+    )
+    if inputs == 1 and images.shape[-1] == outputs == feature_group_count > 1:
+        return _shifted_products(images, kernel, window_strides, pads)
+    if feature_group_count > 1:
+        return plain(images, kernel)
+    small = min(images.shape[1] - height, images.shape[2] - width) <= 1
+    pointwise = height == width == 1 and not any(map(any, pads))
+    if pointwise or (small and min(inputs, outputs) >= WIDE):
+        return _places(images, kernel, window_strides, pads, precision)
+    return _in_groups(plain, images, kernel)
+
+
+WIDE = 32
+"""Channels from which a small map is worth several matrix products; less is quicker compiled."""
+
+
+def _shifted_products(
+    images: jax.Array, kernel: jax.Array, strides: Sequence[int], pads: Sequence[tuple[int, int]]
+) -> jax.Array:
+    """A depthwise convolution as one elementwise loop over h * w shifted copies."""
+    (batch, *_, channels), (height, width) = images.shape, kernel.shape[:2]
+    # Sums of bfloat16 in float32, as in lax's.
+    wide = jnp.promote_types(images.dtype, jnp.float32)
+    padded = jnp.pad(images, ((0, 0), *pads, (0, 0)))
+    ends = [
+        (size - reach) // stride * stride + 1
+        for size, reach, stride in zip(padded.shape[1:3], (height, width), strides, strict=True)
+    ]
+    total: Any = 0.0
+    for i, j in np.ndindex(height, width):
+        shifted = jax.lax.slice(
+            padded, (0, i, j, 0), (batch, i + ends[0], j + ends[1], channels), (1, *strides, 1)
+        )
+        total += shifted.astype(wide) * kernel[i, j, 0].astype(wide)
+    return total.astype(images.dtype)
+
+
+def _places(
+    images: jax.Array,
+    kernel: jax.Array,
+    strides: Sequence[int],
+    pads: Sequence[tuple[int, int]],
+    precision: Any,
+) -> jax.Array:
+    """A convolution as a sum over the kernel's places, each a matrix product over the part of the
+    map that it reaches: what falls on the padding is not computed.
+    """
+    wide = jnp.promote_types(images.dtype, jnp.float32)
+    sizes = [
+        (size + sum(pad) - reach) // stride + 1
+        for size, pad, reach, stride in zip(
+            images.shape[1:3], pads, kernel.shape[:2], strides, strict=True
+        )
+    ]
+    total: Any = None
+    for place in np.ndindex(*kernel.shape[:2]):
+        # Outputs first..last read input stride * output + offset, inside the map.
+        offsets = [at - pad[0] for at, pad in zip(place, pads, strict=True)]
+        first = [max(0, -(at // stride)) for at, stride in zip(offsets, strides, strict=True)]
+        last = [
+            min(count, (size - 1 - at) // stride + 1)
+            for count, size, at, stride in zip(
+                sizes, images.shape[1:3], offsets, strides, strict=True
+            )
+        ]
+        if any(end <= start for start, end in zip(first, last, strict=True)):
+            continue
+        rows, columns = (
+            slice(stride * start + at, stride * (end - 1) + at + 1, stride)
+            for start, end, at, stride in zip(first, last, offsets, strides, strict=True)
+        )
+        product = jnp.einsum(
+            "bhwc,cd->bhwd",
+            images[:, rows, columns],
+            kernel[place],
+            precision=precision,
+            preferred_element_type=wide,
+        )
+        around = [(a, count - b) for a, b, count in zip(first, last, sizes, strict=True)]
+        product = jnp.pad(product, ((0, 0), *around, (0, 0)))
+        total = product if total is None else total + product
+    return total.astype(images.dtype)
+
+
+def _in_groups(
+    convolve: Callable[[jax.Array, jax.Array], jax.Array], images: jax.Array, kernel: jax.Array
+) -> jax.Array:
+    """The convolution of groups of images, whose patches stay in the cache in XLA's kernel
+    gradient; of the whole batch where that is small.
+
+    It takes 12 ms for 128 images, 4 x 1.3 ms for 4 x 32 (16 channels of 32 x 32 pixels, two cores),
+    and 2,745 ms for 32 images, 227 ms for 8 x 4 (64 channels of these). Group i holds images i,
+    i + k, ...: a sharded batch stays on its devices.
+    """
+    batch, *size, _ = images.shape
+    patch = math.prod((*size, *kernel.shape[:3]))
+    count = CACHED_IMAGES
+    if math.prod(size) > 64:  # smaller maps' patches cost nothing
+        while count > 1 and count * patch > CACHED_PATCHES and batch // count < MAX_GROUPS:
+            count //= 2
+    if batch * patch < CACHED_PATCHES or batch % count or batch <= count:
+        return convolve(images, kernel)
     # A call of its own, whose operand XLA must store: it would else fuse the whole chain of blocks
     # that led to `images` into the slices and transposes of every group, and compute it each time.
     with set_xla_metadata(inlineable="false"):
-        split = _interleaved(images, groups)
-    outputs = [
-        jax.lax.conv_general_dilated(group, kernel, *arguments, **options) for group in split
-    ]
+        split = _interleaved(images, batch // count)
+    outputs = [convolve(group, kernel) for group in split]
     return jnp.stack(outputs, 1).reshape(-1, *outputs[0].shape[1:])
 
 
@@ -50,8 +181,13 @@ def _interleaved(images: jax.Array, groups: int) -> list[jax.Array]:
 
 
 CACHED_IMAGES = 32
-CACHED_VALUES = 2**19
-"""Smaller inputs fit the cache whole."""
+CACHED_PATCHES = 9 * 2**19
+"""Values in the patches of 32 images of 16 channels and 32 x 32 pixels under a 3 x 3 kernel."""
+MAX_GROUPS = 16
+"""A program of more, for groups below 32 images, takes too long to compile."""
+
+Conv = partial(nn.Conv, conv_general_dilated=conv_general_dilated)
+"""Flax's, computed so."""
 
 
 class BatchNorm(nn.Module):

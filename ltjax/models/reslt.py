@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ltjax.models.layers import BatchNorm, Linear, torch_uniform
+from ltjax.models.layers import BatchNorm, Conv, Linear, torch_uniform
 from ltjax.models.resnet import backbone
 from ltjax.models.resnet_cifar import cifar_backbone
 
@@ -103,7 +103,7 @@ class ResLTPhotographs(nn.Module):
         x = backbone(self, images, train)
         if self.head == "grouped" and x.shape[-1] % 3:
             channels, types = x.shape[-1], {"dtype": self.dtype, "param_dtype": self.param_dtype}
-            x = nn.Conv(
+            x = Conv(
                 channels - channels % 3,
                 (1, 1),
                 name="narrow",
@@ -126,7 +126,7 @@ def _branched(network: Any, x: jax.Array, train: bool, branches: bool, features:
     if network.head == "grouped":
         # Group g sees its third of the channels and makes the g-th branch of them.
         channels = x.shape[-1]
-        x = nn.Conv(
+        x = Conv(
             channels,
             (1, 1),
             feature_group_count=3,

@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ltjax.models.layers import BatchNorm, classifier, conv_general_dilated, torch_uniform
+from ltjax.models.layers import BatchNorm, Conv, classifier, torch_uniform
 
 he_normal_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
@@ -217,5 +217,4 @@ def _conv(
         "kernel_init": init,
         "name": name,
     }
-    options["conv_general_dilated"] = conv_general_dilated
-    return nn.Conv(features, (size, size), strides=stride, **options, **types)
+    return Conv(features, (size, size), strides=stride, **options, **types)

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ltjax.models.layers import BatchNorm, classifier, conv_general_dilated, he_normal
+from ltjax.models.layers import BatchNorm, Conv, classifier, he_normal
 
 
 class BasicBlock(nn.Module):
@@ -103,7 +103,7 @@ def cifar_backbone(
 
 
 def conv3x3(features: int, stride: int, *, name: str, dtype: Any, param_dtype: Any) -> nn.Conv:
-    return nn.Conv(
+    return Conv(
         features,
         (3, 3),
         strides=stride,
@@ -112,6 +112,5 @@ def conv3x3(features: int, stride: int, *, name: str, dtype: Any, param_dtype: A
         kernel_init=he_normal,
         dtype=dtype,
         param_dtype=param_dtype,
-        conv_general_dilated=conv_general_dilated,
         name=name,
     )
