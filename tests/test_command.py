@@ -161,7 +161,8 @@ def test_a_stop_signal_saves_and_says_how_to_continue(environment, tmp_path, sig
             break
     if signum == signal.SIGPIPE:
         process.stdout.close()
-        errors = process.stderr.read()
+        with process.stderr:
+            errors = process.stderr.read()
         process.wait(60)
     else:
         process.send_signal(signum)
