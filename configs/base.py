@@ -53,7 +53,20 @@ def get_config() -> ConfigDict:
     config.objective = ConfigDict()  # (stage)
     # What the network is asked; a key of ltjax.objectives.OBJECTIVES, its options under its name.
     # A target other than "class", or the reslt loss, takes its place.
-    config.objective.name = "classify"
+    config.objective.name = "classify"  # classify, balpoe, sade, bcl, proco, glmc
+    config.objective.balpoe = ConfigDict({"taus": (0.0, 1.0, 2.0)})  # of the prior, an expert
+    config.objective.sade = ConfigDict({"tau": 2.0})  # of the reversed prior
+    # Weights of the classifier's loss and of the contrast; temperature; the projections' layers.
+    config.objective.bcl = ConfigDict({"classification": 2.0, "contrast": 0.6, "temperature": 0.1})
+    config.objective.bcl.width = 512
+    config.objective.bcl.dimensions = 128
+    config.objective.proco = ConfigDict({"contrast": 1.0, "temperature": 0.1})
+    config.objective.proco.width = 512
+    config.objective.proco.dimensions = 128
+    # Weight of the views' agreement; class weights n_c ** -exponent; the second images are drawn
+    # with weight n_c ** -q; the projections' width.
+    config.objective.glmc = ConfigDict({"similarity": 4.0, "exponent": 1.2, "q": 0.0})
+    config.objective.glmc.dimensions = 128
 
     # (stage) regular expressions match from the start of names such as linear/kernel,
     # layer3_0/bn1/scale
@@ -133,10 +146,12 @@ def get_config() -> ConfigDict:
     config.augment.cutout_first = False  # before normalisation: the square is black
 
     config.mixing = ConfigDict()  # (stage) of images with partners
-    config.mixing.name = "none"  # none, mixup, cutmix, remix
+    # none, mixup, cutmix, remix, cmo (patches of images drawn with weight 1 / n_c)
+    config.mixing.name = "none"
     config.mixing.alpha = 1.0  # of Beta(alpha, alpha)
     config.mixing.kappa = 3.0  # (remix)
     config.mixing.tau = 0.5  # (remix)
+    config.mixing.probability = 0.5  # of a batch to be mixed (cmo)
 
     config.model = ConfigDict()
     # For 32x32 images: resnet20, resnet32, resnet44, resnet56, resnet110, resnet18_cifar,
@@ -152,6 +167,8 @@ def get_config() -> ConfigDict:
     config.model.dtype = "float32"
     # (resnets for photographs) the last BatchNorm of each block starts at 0
     config.model.zero_init = False
+    # (experts_) how many; later stages of 1.5 and 3 times the width
+    config.model.experts = ConfigDict({"number": 3, "reduced": False})
     config.model.reslt = ConfigDict(
         {"head": "batch_norm"}
     )  # batch_norm (the authors' CIFAR program), grouped (the paper)

@@ -48,7 +48,7 @@ def test_twenty_steps_end_in_the_same_parameters(both_update, adaptive):
     drw = reference.effective_number(COUNTS)
     loss = partial(losses.ldam, class_counts=COUNTS)
     recipe = Recipe(
-        objective=classify(Given(loss, COUNTS, Mixing(), view=None, normalize=None)),
+        objective=classify(Given(loss, COUNTS, Mixing(), view=None, contrast_view=None)),
         model=models.create("resnet32", 10, classifier="normalized", param_dtype=jnp.float64),
         loss=loss,
         optimizer=lambda learning_rate: optim.sgd(learning_rate, momentum=0.9, weight_decay=2e-4),

@@ -33,7 +33,8 @@ def test_every_recipe_trains_every_stage_and_moves_every_parameter_that_it_shoul
         config.data.name = "digits"
     config.data.factor = 0.1
     config.data.resolution = 0
-    config.model.name = "reslt_resnet8" if config.model.name.startswith("reslt_") else "resnet8"
+    family, _, _ = config.model.name.rpartition("_")
+    config.model.name = f"{family}_resnet8" if family in ("reslt", "experts") else "resnet8"
     config.model.width = 6
     config.training.epochs = max(1, len(config.stages))
     config.training.batch_size, config.training.cpu_devices, config.training.drop_last = (

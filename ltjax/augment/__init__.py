@@ -17,10 +17,10 @@ from ltjax.augment.basic import (
 )
 from ltjax.augment.blur import gaussian_blur, random_gaussian_blur
 from ltjax.augment.jitter import color_jitter, grey, random_color_jitter, random_grey
-from ltjax.augment.mixing import MIXES, Mixed, cutmix, mixup, remix
+from ltjax.augment.mixing import MIXES, Mixed, cutmix, mixup, paste, rectangle, remix
 from ltjax.augment.policies import AUTOAUGMENT, Policy, auto_augment, rand_augment
 from ltjax.augment.resized import random_boxes, random_resized_crop, resized_crop
-from ltjax.augment.standard import standard
+from ltjax.augment.standard import contrast, standard
 
 __all__ = [
     "AUTOAUGMENT",
@@ -29,6 +29,7 @@ __all__ = [
     "Policy",
     "auto_augment",
     "color_jitter",
+    "contrast",
     "crop",
     "cutmix",
     "cutout",
@@ -37,6 +38,7 @@ __all__ = [
     "grey",
     "mixup",
     "normalize",
+    "paste",
     "rand_augment",
     "random_boxes",
     "random_color_jitter",
@@ -45,6 +47,7 @@ __all__ = [
     "random_gaussian_blur",
     "random_grey",
     "random_resized_crop",
+    "rectangle",
     "remix",
     "resize",
     "resized_crop",

@@ -54,19 +54,41 @@ def cutmix(key: jax.Array, images: jax.Array, alpha: float = 1.0) -> Mixed:
     cut off at the border, and lam computed anew from what is left.
     """
     partner, lam = _draw(key, images, alpha)
-    _, height, width, _ = images.shape
-    center_key = jax.random.fold_in(key, 2)  # 0 and 1 gave lam and the partners
-    center = jax.random.randint(center_key, (2,), 0, jnp.array([height, width]))
-    side = jnp.sqrt(1.0 - lam)
+    inside, own = rectangle(key, images, lam)
+    return Mixed(jnp.where(inside, images[partner], images), partner, own)
 
-    def inside(length, center):
-        half = (length * side).astype(jnp.int32) // 2
-        at = jnp.arange(length)
-        return (at >= center - half) & (at < center + half)
 
-    rectangle = inside(height, center[0])[:, None] & inside(width, center[1])[None, :]
-    own = 1.0 - jnp.mean(rectangle, dtype=lam.dtype)
-    return Mixed(jnp.where(rectangle[None, :, :, None], images[partner], images), partner, own)
+def paste(
+    key: jax.Array,
+    images: jax.Array,
+    patches: jax.Array,
+    alpha: float = 1.0,
+    *,
+    probability: float = 0.5,
+) -> tuple[jax.Array, jax.Array]:
+    """Puts a rectangle of other images into the images, as `cutmix` does of the batch's own, or, of
+    a batch as a whole, leaves them as they are.
+
+    Args:
+      key, alpha: as `mixup`.
+      images: [B, H, W, C], any dtype.
+      patches: what the rectangles are cut from, [B, H, W, C].
+      probability: of pasting, in [0, 1].
+
+    Returns:
+      Images [B, H, W, C]; lam, scalar, the share of the images' own pixels: 1 where nothing is
+      pasted.
+
+    Raises:
+      ValueError: alpha not above 0.
+
+    Source: Park et al. (CMO), CVPR 2022, arXiv:2112.00412, algorithm 1, with patches of a batch
+      drawn with weights 1 / n_c; the authors' program pastes into half of the batches.
+    """
+    _, lam = _draw(key, images, alpha)
+    inside, own = rectangle(key, images, lam)
+    pasted = jax.random.bernoulli(jax.random.fold_in(key, 3), probability)
+    return jnp.where(pasted & inside, patches, images), jnp.where(pasted, own, 1.0)
 
 
 def remix(
@@ -112,6 +134,22 @@ MIXES: dict[str, Callable[..., Mixed] | None] = {
     "remix": remix,
 }
 """Name in a config -> mixing."""
+
+
+def rectangle(key: jax.Array, images: jax.Array, lam: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """CutMix's rectangle, bool [1, H, W, 1], and the share of the pixels outside it."""
+    _, height, width, _ = images.shape
+    center_key = jax.random.fold_in(key, 2)  # 0 and 1 gave lam and the partners
+    center = jax.random.randint(center_key, (2,), 0, jnp.array([height, width]))
+    side = jnp.sqrt(1.0 - lam)
+
+    def inside(length, center):
+        half = (length * side).astype(jnp.int32) // 2
+        at = jnp.arange(length)
+        return (at >= center - half) & (at < center + half)
+
+    rectangle = inside(height, center[0])[:, None] & inside(width, center[1])[None, :]
+    return rectangle[None, :, :, None], 1.0 - jnp.mean(rectangle, dtype=lam.dtype)
 
 
 def _draw(key: jax.Array, images: jax.Array, alpha: float) -> tuple[jax.Array, jax.Array]:

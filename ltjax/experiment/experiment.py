@@ -261,6 +261,7 @@ def build(config: ConfigDict, given: data.Dataset | None = None) -> Experiment:
                 stage, dataset.image_shape[:2], counts, devices.batch_sharding(used)
             )
         recipes.append(made[key])
+        _check_in_memory(dataset, stage, made[key])
     return Experiment(config, dataset, counts, groups, stages, recipes, used)
 
 
@@ -300,6 +301,20 @@ def class_groups(config: ConfigDict, class_counts: np.ndarray) -> dict[str, np.n
         ) from None
     by_count = np.argsort(-np.asarray(class_counts), kind="stable")
     return {name: np.sort(by_count[places]) for name, places in slices.items()}
+
+
+def _check_in_memory(
+    dataset: data.Dataset | data.StreamedDataset, stage: Stage, recipe: Recipe
+) -> None:
+    """Photographs are decoded in one order and one view each."""
+    asked = recipe.objective
+    if isinstance(dataset, data.StreamedDataset) and (asked.orders or asked.views):
+        what = "view" if asked.views else "order"
+        raise ValueError(
+            f"config.objective.name {objective_name(stage.config)!r} with config.mixing.name"
+            f" {stage.config.mixing.name!r} asks for a further {what} of images, which must be in"
+            f" memory; config.data.name is {stage.config.data.name!r}"
+        )
 
 
 def _whole(config: ConfigDict) -> data.Dataset | data.StreamedDataset:

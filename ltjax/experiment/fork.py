@@ -14,9 +14,10 @@ import numpy as np
 
 from ltjax.experiment.experiment import Experiment
 from ltjax.experiment.initial import recorded_config
-from ltjax.experiment.recipe import compiled_leaves
+from ltjax.experiment.recipe import compiled_leaves, objective_name
 from ltjax.experiment.stages import STAGE_SECTIONS, stages_of
 from ltjax.fields import flat
+from ltjax.objectives import OBJECTIVES
 from ltjax.workdir.checkpoint import Checkpoints, Restored
 from ltjax.workdir.workdir import FREE, Workdir, read_json
 
@@ -126,6 +127,8 @@ def _plan(run: Experiment, epoch: int) -> dict[str, Any]:
     plan = compiled_leaves(stage)
     plan["learning rate"], plan["SAM radius"] = run.learning_rate(epoch), run.rho(epoch)
     plan["class weights"] = np.asarray(settings.class_weights).tolist()
+    if OBJECTIVES[objective_name(stage.config)].scheduled:
+        plan["share of the epochs done"] = float(settings.progress)
     begins = number > 0 and epoch == stage.first
     plan["momentum starts anew"] = begins and stage.starts_anew
     if begins and stage.config.parameters.reset and "parameters" in stage.states:

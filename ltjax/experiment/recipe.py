@@ -188,8 +188,11 @@ def make_objective(
         class_counts=counts,
         mixing=mixing(class_counts=counts, **config.mixing),
         view=_view(config, size),
-        normalize=partial(
-            augment.normalize, mean=tuple(config.data.mean), std=tuple(config.data.std)
+        contrast_view=partial(
+            augment.contrast,
+            mean=tuple(config.data.mean),
+            std=tuple(config.data.std),
+            flip=config.augment.flip,
         ),
     )
     section = config.loss if method.named_by == "loss" else config.objective
@@ -217,6 +220,8 @@ def create_model(config: ConfigDict, num_classes: int) -> nn.Module:
         options["width"] = config.model.width
     if config.model.zero_init:
         options["zero_init"] = True
+    if name.startswith("experts_"):
+        options |= dict(config.model.experts)
     if name.startswith("reslt_"):
         options |= dict(config.model.reslt)
     if name.startswith("efficientnet"):

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from ml_collections import ConfigDict
 
-from ltjax.augment import AUTOAUGMENT, MIXES
+from ltjax.augment import AUTOAUGMENT
 from ltjax.data import DATASETS, STREAMED, is_streamed
 from ltjax.experiment.ranges import RANGES, check_ranges
 from ltjax.experiment.recipe import objective_name
@@ -18,6 +18,7 @@ from ltjax.losses import LOSSES
 from ltjax.models import MODELS
 from ltjax.names import unknown
 from ltjax.objectives import OBJECTIVES
+from ltjax.objectives.classify import MIXINGS
 from ltjax.optim import OPTIMIZERS
 from ltjax.reweighting import WEIGHTS
 from ltjax.sampling import SAMPLERS
@@ -30,7 +31,7 @@ _CHOICES: dict[str, Collection[str]] = {
     "reweighting.name": WEIGHTS,
     "sampler.name": SAMPLERS,
     "augment.policy": ("none", *AUTOAUGMENT, "rand_augment"),
-    "mixing.name": MIXES,
+    "mixing.name": MIXINGS,
     "hessian.images": ("train", "test"),
     "hessian.loss": ("cross_entropy", "run"),
     "model.reslt.head": ("batch_norm", "grouped"),
@@ -179,7 +180,11 @@ def _check_objective(config: ConfigDict, where: str) -> None:
     method = OBJECTIVES[name]
     for other, asked in OBJECTIVES.items():
         its_network = bool(asked.network) and config.model.name.startswith(asked.network)
-        if asked.network and method.outputs is None and (name == other) != its_network:
+        if (
+            asked.network
+            and method.outputs is None
+            and ((method.network == asked.network) != its_network)
+        ):
             raise ValueError(
                 f"{where}config.{method.named_by}.name is {name!r} with config.model.name"
                 f" {config.model.name!r}; the {other} {asked.named_by} and the {asked.network}"

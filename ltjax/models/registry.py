@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 
 from ltjax.models import efficientnet
+from ltjax.models.experts import Experts
 from ltjax.models.reslt import ResLT, ResLTPhotographs
 from ltjax.models.resnet import ResNet
 from ltjax.models.resnet_cifar import ResNetCifar
@@ -37,6 +38,9 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnext101": partial(
         _PHOTOGRAPHS, blocks=(3, 4, 23, 3), bottleneck=True, groups=32, group_width=8
     ),
+    "experts_resnet8": partial(Experts, blocks=1),
+    "experts_resnet20": partial(Experts, blocks=3),
+    "experts_resnet32": partial(Experts, blocks=5),
     "reslt_resnet8": partial(ResLT, blocks=1),
     "reslt_resnet20": partial(ResLT, blocks=3),
     "reslt_resnet32": partial(ResLT, blocks=5),
@@ -71,7 +75,8 @@ def create(name: str, num_classes: int, **options: Any) -> nn.Module:
       name: a key of `MODELS`.
       num_classes: C >= 1.
       **options: classifier="linear" | "normalized" | "scaled", dtype, param_dtype; width of the ResNets and
-        ResLT; zero_init of those for photographs; head of ResLT; numerics,
+        ResLT; zero_init of those for photographs; head of ResLT; number and
+        reduced of the experts; numerics,
         stochastic_depth and dropout of EfficientNet. The module's own docstring says more.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Classification: a loss of the logits, of images as they are or mixed (mixup, CutMix, Remix)."""
+"""Classification: a loss of the logits, of images as they are or mixed (mixup, CutMix, Remix, CMO)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ltjax import augment, losses
+from ltjax import augment, losses, sampling
 from ltjax.objectives.objective import Batch, Drawn, Given, Mixing, Objective
 
 
@@ -72,13 +72,14 @@ def both_labels(against: Callable[..., jax.Array], batch: Batch) -> jax.Array:
 
 
 def mixing(name: str, class_counts: np.ndarray, *, alpha: float, **options: Any) -> Mixing:
-    """The mixing of a config: images with partners from the same batch.
+    """The mixing of a config: images with partners from the same batch, or patches from a class-
+    balanced one (CMO).
 
     Args:
-      name: a key of `augment.MIXES`.
+      name: one of `MIXINGS`.
       class_counts: training images of each class, [C].
       alpha: of Beta(alpha, alpha).
-      **options: kappa and tau of Remix.
+      **options: kappa and tau of Remix, probability of CMO.
     """
     if name == "none":
         return Mixing()
@@ -87,9 +88,27 @@ def mixing(name: str, class_counts: np.ndarray, *, alpha: float, **options: Any)
         return Mixing(
             _mixed(partial(augment.remix, class_counts=class_counts, alpha=alpha, **options))
         )
+    if name == "cmo":
+        return Mixing(partial(_pasted, alpha, options["probability"]), (_class_balanced,))
     blend = augment.MIXES[name]
     assert blend is not None  # "none" went above
     return Mixing(_mixed(lambda key, images, labels: blend(key, images, alpha)))
+
+
+MIXINGS = (*augment.MIXES, "cmo")
+"""Names of the mixings in a config."""
+
+
+def _class_balanced(key: jax.Array, labels: jax.Array, epoch: jax.Array) -> jax.Array:
+    """An image drawn with weight 1 / n_c of its class."""
+    return sampling.class_balanced(key, labels)
+
+
+def _pasted(alpha: float, probability: float, key: jax.Array, drawn: Sequence[Drawn]) -> Batch:
+    """Patches of the second order's first view in the first order's."""
+    ((images, *others), labels), ((patches, *_), their_labels) = drawn
+    images, lam = augment.paste(key, images, patches, alpha, probability=probability)
+    return Batch(images, labels, their_labels, lam, tuple(others))
 
 
 def _mixed(

@@ -99,14 +99,14 @@ class Given(NamedTuple):
       class_counts: training images of each class that is learned, [C].
       mixing: of the config; an objective uses it or refuses it in its `Method`.
       view: the config's augmentation, (key, uint8 images) -> normalised images.
-      normalize: images in 0..255 -> normalised images.
+      contrast_view: the augmentation of contrastive methods, the same.
     """
 
     loss: Callable[[jax.Array, jax.Array], jax.Array]
     class_counts: np.ndarray
     mixing: Mixing
     view: View
-    normalize: Callable[[jax.Array], jax.Array]
+    contrast_view: View
 
 
 class Method(NamedTuple):
@@ -122,6 +122,7 @@ class Method(NamedTuple):
       class_weights: whether it takes them.
       by_class: whether its loss heeds `Batch.focus`, so that SAM can perturb a part of it.
       mixings: names of config.mixing that it takes; None is all.
+      scheduled: whether its loss looks at the batch's progress.
     """
 
     make: Callable[..., Objective]
@@ -132,3 +133,4 @@ class Method(NamedTuple):
     class_weights: bool = True
     by_class: bool = False
     mixings: Collection[str] | None = None
+    scheduled: bool = False
