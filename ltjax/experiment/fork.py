@@ -128,7 +128,7 @@ def _plan(run: Experiment, epoch: int) -> dict[str, Any]:
     plan["learning rate"], plan["SAM radius"] = run.learning_rate(epoch), run.rho(epoch)
     plan["class weights"] = np.asarray(settings.class_weights).tolist()
     if OBJECTIVES[objective_name(stage.config)].scheduled:
-        plan["share of the epochs done"] = float(settings.progress)
+        plan["share of the epochs done"] = np.asarray(settings.progress).tolist()
     begins = number > 0 and epoch == stage.first
     plan["momentum starts anew"] = begins and stage.starts_anew
     if begins and stage.config.parameters.reset and "parameters" in stage.states:

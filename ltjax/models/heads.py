@@ -65,13 +65,13 @@ class Projected(nn.Module):
     ) -> Any:
         if not (projections or self.is_initializing()):
             return self.network(images, train=train, **options)
-        sizes = {"width": self.width, "dimensions": self.dimensions}
+        sizes = (self.width, self.dimensions)
         logits, features = self.network(images, train=train, features=True)
-        projected = Projection(name="head_projection", **sizes)(features, train=train)
+        projected = Projection(*sizes, name="head_projection")(features, train=train)
         prototypes = None
         if self.prototypes:
             rows = self.variables["params"]["linear"]["kernel"].T
-            prototypes = Projection(name="head_prototypes", **sizes)(rows, train=train)
+            prototypes = Projection(*sizes, name="head_prototypes")(rows, train=train)
         return (logits, projected, prototypes) if projections else logits
 
 

@@ -27,8 +27,8 @@ OBJECTIVES: dict[str, Method] = {
     "influence_balanced": Method(
         influence, named_by="loss", in_parts=False, by_class=True, mixings=("none",)
     ),
-    "balpoe": Method(balpoe, network="experts_"),
-    "sade": Method(sade, network="experts_"),
+    "balpoe": Method(balpoe, network="experts_", by_class=True),
+    "sade": Method(sade, network="experts_", by_class=True),
     "bcl": Method(bcl, in_parts=False),
     "proco": Method(_proco, in_parts=False),
     "glmc": Method(glmc, in_parts=False, class_weights=False, mixings=("none",), scheduled=True),

@@ -40,17 +40,17 @@ def glmc(
 
     def loss(forward, batch, class_weights, memory, key):
         views = jnp.concatenate([batch.images, *batch.views])
-        both = [leaf.reshape(2, -1, leaf.shape[-1]) for leaf in forward(views, both=True)]
+        plain, balanced, predictions, projections = (
+            leaf.reshape(2, -1, leaf.shape[-1]) for leaf in forward(views, both=True)
+        )
         value = losses.glmc(
-            *both,
-            batch.labels,
-            batch.partners,
+            *(plain, balanced, predictions, projections, batch.labels, batch.partners),
             lam=batch.lam,
             class_weights=weights,
             progress=batch.progress,
             similarity=similarity,
         )
-        return value, both[1][0], memory
+        return value, balanced[0], memory
 
     return Objective(
         loss,
