@@ -89,7 +89,8 @@ def mixing(name: str, class_counts: np.ndarray, *, alpha: float, **options: Any)
             _mixed(partial(augment.remix, class_counts=class_counts, alpha=alpha, **options))
         )
     if name == "cmo":
-        return Mixing(partial(_pasted, alpha, options["probability"]), (_class_balanced,))
+        order = partial(_class_balanced, len(class_counts))
+        return Mixing(partial(_pasted, alpha, options["probability"]), (order,))
     blend = augment.MIXES[name]
     assert blend is not None  # "none" went above
     return Mixing(_mixed(lambda key, images, labels: blend(key, images, alpha)))
@@ -99,9 +100,11 @@ MIXINGS = (*augment.MIXES, "cmo")
 """Names of the mixings in a config."""
 
 
-def _class_balanced(key: jax.Array, labels: jax.Array, epoch: jax.Array) -> jax.Array:
-    """An image drawn with weight 1 / n_c of its class."""
-    return sampling.class_balanced(key, labels)
+def _class_balanced(
+    num_classes: int, key: jax.Array, labels: jax.Array, epoch: jax.Array
+) -> jax.Array:
+    """Images drawn with weight 1 / n_c of their class."""
+    return sampling.class_balanced(key, labels, num_classes=num_classes)
 
 
 def _pasted(alpha: float, probability: float, key: jax.Array, drawn: Sequence[Drawn]) -> Batch:
