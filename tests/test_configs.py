@@ -46,7 +46,7 @@ def test_the_recipes_are_all_there():
         ),
         *("class_balanced", "resample", "ce_sam", "ce_drw_sam", "vs_drw_sam", "quickstart", "crt"),
         *("cmo", "cmo_balanced_softmax", "balpoe", "sade", "bcl", "proco", "proco_400"),
-        *("glmc", "glmc_wide", "mislas", "focal_sam", "imbsam"),
+        *("glmc", "glmc_wide", "mislas", "focal_sam", "imbsam", "ib"),
         *("expert", "rotnet", "hybrid", "pro"),
         *("reslt", "reslt_f002", "reslt_f010", "reslt_b", "reslt_b_f002", "reslt_b_f010"),
         *(

@@ -82,20 +82,23 @@ def contrast(
     mean: Sequence[float],
     std: Sequence[float],
     flip: float = 0.5,
-    scale: tuple[float, float] = (0.08, 1.0),
 ) -> jax.Array:
     """The views that contrastive methods compare: random resized crop, flip, colour jitter (0.4,
     0.4, 0.4, hue 0.1) with probability 0.8, grey with probability 0.2, normalisation.
 
-    Images that are not in colour are cropped and flipped alone. Arguments as `standard`; `scale` is
-    of `random_resized_crop`.
+    Images that are not in colour are cropped and flipped alone. Arguments as `standard`.
 
     Source: Khosla et al., NeurIPS 2020, arXiv:2004.11362; BCL's and ProCo's programs for CIFAR.
     """
-    crop_key, flip_key, jitter_key, grey_key = jax.random.split(key, 4)
-    images = random_resized_crop(crop_key, images, scale=scale)
-    images = random_crop_flip(flip_key, images, padding=0, flip_probability=flip)
-    if images.shape[-1] == 3:
-        images = random_color_jitter(jitter_key, images, 0.4, 0.4, 0.4, 0.1, probability=0.8)
-        images = random_grey(grey_key, images)
-    return normalize(images, mean, std)
+    in_color = images.shape[-1] == 3
+    return standard(
+        *(key, images),
+        mean=mean,
+        std=std,
+        resized_crop=(0.08, 1.0),
+        padding=0,
+        flip=flip,
+        jitter=(0.4, 0.4, 0.4, 0.1) if in_color else (),
+        jitter_probability=0.8,
+        grey=0.2 if in_color else 0.0,
+    )
