@@ -310,6 +310,29 @@ def get_config() -> ConfigDict:
     config.hessian.trace_probes = 100  # at most
     config.hessian.tolerance = 1e-3  # relative; ends the trace's probes
 
+    config.posthoc = ConfigDict()  # of --mode=posthoc: classifiers after training
+    # In the table's order; a trained head is a key of ltjax.posthoc.HEADS.
+    config.posthoc.methods = (
+        *("own", "logit_adjusted", "tau_normalized", "ncm_plain", "ncm_l2", "ncm_centered_l2"),
+        *("crt", "lws", "label_aware_smoothing", "disalign", "marc", "balanced_softmax", "ldam"),
+    )
+    # Share of each class's training images that everything is chosen by.
+    config.posthoc.held_out = 0.2
+    config.posthoc.taus = tuple(round(0.1 * k, 1) for k in range(21))  # to choose from, besides 1
+    # To choose from, besides 1: factors of each head's own learning rate.
+    config.posthoc.learning_rates = (0.1, 1.0, 10.0)
+    config.posthoc.epochs = (5, 10, 20)  # to choose from, besides each head's own
+    config.posthoc.batch_size = 0  # of the heads; 0 is training.batch_size
+    config.posthoc.weight_decay = 5e-4  # of the heads
+    # Smoothing of the largest and of the smallest class (label_aware_smoothing).
+    config.posthoc.smoothing = (0.3, 0.0)
+    # The kernel's learning rate as a factor of its scale's (label_aware_smoothing).
+    config.posthoc.kernel_rate = 0.5
+    # Cropped and flipped copies of the training images, whose features the heads train on too.
+    config.posthoc.augmented_passes = 0
+    config.posthoc.shifts = (50.0, 25.0, 10.0, 5.0, 2.0)  # factors of the long-tailed test priors
+    config.posthoc.bins = 15  # of the calibration errors
+
     config.published = (
         ConfigDict()
     )  # the source's figure in %, its best epoch where it says so; shown beside ours

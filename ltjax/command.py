@@ -28,7 +28,10 @@ _WORKDIR = flags.DEFINE_string(
     "Folder of the run, or of seeds trained together; runs/NAME-DATA-seedN by default. Several for a report: A,B,C.",
 )
 _MODE = flags.DEFINE_enum(
-    "mode", "train", ["train", "evaluate", "predict", "export", "hessian", "report"], "What to do."
+    "mode",
+    "train",
+    ["train", "evaluate", "predict", "export", "hessian", "posthoc", "report"],
+    "What to do.",
 )
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed",
@@ -149,6 +152,7 @@ def _main(argv: Sequence[str]) -> None:
             "predict": _predict,
             "export": _export,
             "hessian": _hessian,
+            "posthoc": _posthoc,
             "report": _report,
         }
         modes[_MODE.value]()
@@ -257,6 +261,16 @@ def _hessian() -> None:
     report.write_spectra([workdir], workdir)
 
 
+def _posthoc() -> None:
+    from ltjax import report
+    from ltjax.training.posthoc import analyse
+
+    config = _config()
+    workdir = _workdir(config)
+    analyse(config, workdir, lambda line: print(line, flush=True))
+    report.write_posthoc([workdir], workdir)
+
+
 def _report() -> None:
     from ltjax import report
 
@@ -264,7 +278,11 @@ def _report() -> None:
     if not workdirs:
         raise ValueError("--mode=report needs --workdir=DIR, or several: --workdir=A,B,C")
     output = Path(_OUTPUT.value or (workdirs[0] if len(workdirs) == 1 else "report"))
-    report.write([run for workdir in workdirs for run in _runs_in(workdir)], output)
+    runs = [run for workdir in workdirs for run in _runs_in(workdir)]
+    if all((run / "posthoc.json").is_file() for run in runs):
+        report.write_posthoc(runs, output)  # also of folders without a run
+    else:
+        report.write(runs, output)
 
 
 def _runs_in(workdir: Path) -> list[Path]:

@@ -19,13 +19,16 @@ __all__ = [
     "auroc",
     "balanced_accuracy",
     "calibration_error",
+    "classwise_calibration_error",
     "confusion_matrix",
     "group_accuracy",
     "groups_by_index",
     "groups_by_threshold",
     "macro_precision_recall_f1",
+    "negative_log_likelihood",
     "per_class_accuracy",
     "precision_recall_f1",
+    "reliability",
     "top_k_correct",
     "weighted_f1",
     "weighted_precision_recall_f1",
@@ -254,12 +257,70 @@ def calibration_error(probabilities: ArrayLike, labels: ArrayLike, num_bins: int
 
     Source: Guo et al., ICML 2017, arXiv:1706.04599, eq. 3.
     """
+    count, confidence, correct = reliability(probabilities, labels, num_bins)
+    return float(np.sum(count * np.abs(confidence - correct)) / max(count.sum(), 1))
+
+
+def reliability(
+    probabilities: ArrayLike, labels: ArrayLike, num_bins: int = 15
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A reliability diagram: over equal-width bins of the highest probability, how many examples,
+    how confident and how often right.
+
+    Args:
+      probabilities: [N, C], rows sum to 1.
+      labels: class ids [N].
+      num_bins: bins of (0, 1].
+
+    Returns:
+      Examples, mean confidence and accuracy of each bin, float64 [num_bins] each; 0 in an empty
+      one.
+
+    Source: Guo et al., ICML 2017, arXiv:1706.04599, section 2.
+    """
     probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels)
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
+    return _binned(confidence, correct, num_bins)
+
+
+def classwise_calibration_error(
+    probabilities: ArrayLike, labels: ArrayLike, num_bins: int = 15
+) -> float:
+    """Classwise ECE: the calibration error of each class's probability against "is this class",
+    over all examples, averaged over classes; in [0, 1].
+
+    Args:
+      probabilities: [N, C], rows sum to 1.
+      labels: class ids [N].
+      num_bins: bins of (0, 1].
+
+    Source: Kull et al., NeurIPS 2019, arXiv:1910.12656, section 2.
+    """
+    probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels)
+    errors = []
+    for c in range(probabilities.shape[1]):
+        count, mean, share = _binned(probabilities[:, c], labels == c, num_bins)
+        errors.append(np.sum(count * np.abs(mean - share)) / max(len(labels), 1))
+    return float(np.mean(errors))
+
+
+def negative_log_likelihood(logits: ArrayLike, labels: ArrayLike) -> float:
+    """Mean of -log softmax(logits)[label] in nats; logits [N, C], class ids [N]."""
+    logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
+    top = logits.max(axis=1, keepdims=True)
+    norms = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
+    return float(np.mean(norms - logits[np.arange(len(labels)), labels]))
+
+
+def _binned(
+    confidence: np.ndarray, correct: np.ndarray, num_bins: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     bins = np.clip(np.ceil(confidence * num_bins).astype(int) - 1, 0, num_bins - 1)
-    gaps = np.bincount(bins, weights=confidence - correct, minlength=num_bins)
-    return float(np.abs(gaps).sum() / len(labels))
+    count = np.bincount(bins, minlength=num_bins).astype(np.float64)
+    sums = (np.bincount(bins, weights=x, minlength=num_bins) for x in (confidence, correct))
+    mean, share = (total / np.maximum(count, 1) for total in sums)
+    return count, mean, share
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

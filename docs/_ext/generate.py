@@ -19,6 +19,7 @@ API = (
     "ltjax.models",
     "ltjax.hessian",
     "ltjax.objectives",
+    "ltjax.posthoc",
     "ltjax.trained",
 )
 

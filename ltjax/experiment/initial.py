@@ -123,6 +123,26 @@ def scored_variables(
     )
 
 
+def analysed_variables(
+    config: ConfigDict, workdir: Path, model: nn.Module, dataset: Dataset | StreamedDataset
+) -> tuple[dict, str]:
+    """`scored_variables` to analyse, all of them finite; `workdir` is made where it is absent.
+
+    Raises:
+      FileNotFoundError, ValueError: as `scored_variables`, and of values that are not finite.
+    """
+    variables, source = scored_variables(config, workdir, model, dataset, "analyse")
+    workdir.mkdir(parents=True, exist_ok=True)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        if not np.isfinite(np.asarray(leaf)).all():
+            name = "/".join(str(part.key) for part in path)
+            raise ValueError(
+                f"{source}: {name} holds values that are not finite; the run diverged, there is"
+                " nothing to analyse"
+            )
+    return variables, source
+
+
 def _trained(workdir: Path) -> bool:
     return (workdir / "config.json").is_file() and any((workdir / "checkpoints").glob("[0-9]*"))
 

@@ -20,8 +20,15 @@ from ltjax.names import unknown
 from ltjax.objectives import OBJECTIVES
 from ltjax.objectives.classify import MIXINGS
 from ltjax.optim import OPTIMIZERS
+from ltjax.posthoc import HEADS, NCM_KINDS
 from ltjax.reweighting import WEIGHTS
 from ltjax.sampling import SAMPLERS
+
+POSTHOC_METHODS = (
+    *("own", "logit_adjusted", "tau_normalized"),
+    *(f"ncm_{kind}" for kind in NCM_KINDS),
+    *HEADS,
+)
 
 _CHOICES: dict[str, Collection[str]] = {
     "data.unreadable": ("error", "skip"),
@@ -107,6 +114,7 @@ def _check(config: ConfigDict, where: str = "") -> None:
     }
     for path, known in choices.items():
         _check_choice(config, path, known, where)
+    _check_posthoc(config.posthoc)
     seeds = tuple(config.seeds)
     if not all(isinstance(seed, int) for seed in seeds) or len(set(seeds)) < len(seeds):
         raise ValueError(
@@ -210,6 +218,22 @@ def _check_objective(config: ConfigDict, where: str) -> None:
         raise ValueError(
             f"{what} takes no {config.mixing.name}; config.mixing.name is expected to be"
             f" {' or '.join(map(repr, method.mixings))}"
+        )
+
+
+def _check_posthoc(config: ConfigDict) -> None:
+    for name in config.methods:
+        if name not in POSTHOC_METHODS:
+            raise unknown("config.posthoc.methods holds", name, POSTHOC_METHODS)
+    for name in ("methods", "learning_rates", "epochs"):
+        if not tuple(config[name]):
+            raise ValueError(f"config.posthoc.{name} is (); expected one at least")
+    if not all(isinstance(epochs, int) for epochs in config.epochs):
+        raise ValueError(f"config.posthoc.epochs is {config.epochs}; expected whole numbers")
+    if len(config.smoothing) != 2:
+        raise ValueError(
+            f"config.posthoc.smoothing is {config.smoothing}; expected two values, of the"
+            " largest and of the smallest class"
         )
 
 

@@ -31,14 +31,15 @@ def write(
     standard deviation.
 
     Writes report.html (self-contained), curves.png, per_class.png, confusion.png (confusion_K.png
-    for several groups), hessian.png where --mode=hessian was run, and summary.json into `output`,
-    and prints the table. `titles` names the runs' rows; those of one title stand in one.
+    for several groups), hessian.png where --mode=hessian was run, posthoc.png where --mode=posthoc
+    was, and summary.json into `output`, and prints the tables. `titles` names the runs' rows; those
+    of one title stand in one.
 
     Raises:
       FileNotFoundError, ValueError: a folder without a run or with a damaged file; runs on
         different classes.
     """
-    from ltjax.report import plots, spectra
+    from ltjax.report import plots, posthoc, spectra
 
     runs = [load_run(path) for path in workdirs]
     if len({tuple(run.record["class_names"]) for run in runs}) > 1:
@@ -58,11 +59,70 @@ def write(
     ]
     for k, summary in enumerate(drawn):
         figures["confusion" if len(drawn) == 1 else f"confusion_{k + 1}"] = plots.confusion(summary)
+    made = [posthoc.load_classifiers(run.path, f"{run.title}, seed {run.seed}") for run in runs]
+    classifiers = [one for one in made if one is not None]
     for stale in output.glob(
         "confusion*.png"
     ):  # of an earlier report with another number of groups
         if stale.stem not in figures:
             stale.unlink()
+    pictures = _drawn(figures, output)
+    section = posthoc.section(classifiers, _drawn(posthoc.figures(classifiers), output))
+    write_atomically(output / "report.html", _page(summaries, pictures, section))
+    write_atomically(
+        output / "summary.json",
+        as_json([summary.as_json() for summary in summaries], indent=1) + "\n",
+    )
+    console = console or _console()
+    for table in (*_tables(summaries), *_classifier_tables(classifiers)):
+        console.print(table)
+    console.print(f"report: {output / 'report.html'}", markup=False, soft_wrap=True)
+    return summaries
+
+
+def write_posthoc(workdirs: Sequence[Path], output: Path, console: Console | None = None) -> None:
+    """Classifiers made after training in these folders: the tables on the terminal, posthoc.png
+    (posthoc_K.png of several) and report.html, which holds the rest of a report too where the
+    folders hold evaluated runs.
+
+    Raises:
+      FileNotFoundError: none of them has any; ValueError: a damaged file.
+    """
+    from ltjax.report import posthoc
+
+    found = [posthoc.load_classifiers(path) for path in workdirs]
+    classifiers = [one for one in found if one is not None]
+    if not classifiers:
+        raise FileNotFoundError(
+            f"{workdirs[0]} holds no classifiers made after training; make them with --mode=posthoc"
+        )
+    if all(_evaluated(path) for path in workdirs):
+        write(workdirs, output, console)
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    section = posthoc.section(classifiers, _drawn(posthoc.figures(classifiers), output))
+    title = " and ".join(one.title for one in classifiers)
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    page = environment.from_string(_HEAD + posthoc.TEMPLATE + _FOOT)
+    write_atomically(output / "report.html", page.render(title=title, classifiers=section))
+    console = console or _console()
+    for table in _classifier_tables(classifiers):
+        console.print(table)
+    console.print(f"report: {output / 'report.html'}", markup=False, soft_wrap=True)
+
+
+def _evaluated(path: Path) -> bool:
+    try:
+        load_run(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _drawn(figures: Mapping[str, Any], output: Path) -> dict[str, str]:
+    """Name -> picture in base64; written into the folder too."""
+    from ltjax.report import plots
+
     pictures = {}
     for name, figure in figures.items():
         buffer = io.BytesIO()
@@ -70,16 +130,7 @@ def write(
         plots.plt.close(figure)
         (output / f"{name}.png").write_bytes(buffer.getvalue())
         pictures[name] = base64.b64encode(buffer.getvalue()).decode()
-    write_atomically(output / "report.html", _page(summaries, pictures))
-    write_atomically(
-        output / "summary.json",
-        as_json([summary.as_json() for summary in summaries], indent=1) + "\n",
-    )
-    console = console or _console()
-    for table in _tables(summaries):
-        console.print(table)
-    console.print(f"report: {output / 'report.html'}", markup=False, soft_wrap=True)
-    return summaries
+    return pictures
 
 
 def write_spectra(
@@ -168,6 +219,26 @@ def _tables(summaries: Sequence[Summary]) -> list[Table]:
     return [table, classes]
 
 
+def _classifier_tables(classifiers: Sequence[Any]) -> list[Table]:
+    from ltjax.report import posthoc
+
+    made = []
+    for content in posthoc.tables(classifiers):
+        table = _table(content.title)
+        for k, heading in enumerate(content.headings):
+            words = k == 0 or heading == "chosen"
+            table.add_column(
+                Text(heading),
+                justify="left" if words else "right",
+                style="grey50" if k == content.oracle else None,
+                overflow="fold",
+            )
+        for row in content.rows:
+            table.add_row(*map(Text, row))
+        made.append(table)
+    return made
+
+
 def _table(title: str) -> Table:
     """Names are text here, not markup: a class may be called [b]."""
     return Table(title=Text(title, style="table.title"), title_justify="left", box=box.SIMPLE)
@@ -254,12 +325,19 @@ def _figure(pair: tuple[float, float | None]) -> str:
     return f"{mean:.2f}" + (f" ± {std:.2f}" if std is not None else "")
 
 
-def _page(summaries: Sequence[Summary], pictures: Mapping[str, str]) -> str:
+def _page(
+    summaries: Sequence[Summary], pictures: Mapping[str, str], classifiers: Mapping[str, Any]
+) -> str:
+    from ltjax.report import posthoc
+
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     rows = [_row(summary, _shown(summaries)) for summary in summaries]
     width = max(len(row) for row in rows)
     runs = [run for summary in summaries for run in summary.runs]
-    return environment.from_string(_TEMPLATE).render(
+    return environment.from_string(
+        _HEAD + _TEMPLATE.replace("CLASSIFIERS", posthoc.TEMPLATE) + _FOOT
+    ).render(
+        classifiers=classifiers,
         title=" and ".join(dict.fromkeys(run.title for run in runs)),
         headings=["run", *_headings(summaries)],
         rows=[row + [""] * (width - len(row)) for row in rows],
@@ -288,7 +366,7 @@ def _page(summaries: Sequence[Summary], pictures: Mapping[str, str]) -> str:
     )
 
 
-_TEMPLATE = """<!DOCTYPE html>
+_HEAD = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{{ title }}</title>
 <style>
@@ -298,9 +376,12 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25em .8em; text-align: right; border-bottom: 1px solid #ddd; }
 th:first-child, td:first-child { text-align: left; }
 img { max-width: 100%; } code { font-size: .9em; } details { margin: .5em 0; }
-.note { color: #666; font-size: .9em; }
+.note { color: #666; font-size: .9em; } .oracle { color: #999; }
 </style></head><body>
 <h1>{{ title }}</h1>
+"""
+
+_TEMPLATE = """\
 <table><tr>{% for heading in headings %}<th>{{ heading }}</th>{% endfor %}</tr>
 {% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</table>
@@ -320,7 +401,7 @@ classes with many, medium and few training images.</p>
 <p class="note">In %, last epoch, mean over seeds. Precision and F1 in the first table are means weighted by test images; the weighted
 recall is the accuracy.</p>
 {% endif %}
-<h2>Runs</h2>
+CLASSIFIERS<h2>Runs</h2>
 {% for run in runs %}<details><summary>{{ run.title }}: {{ run.epochs }}, {{ "{:,}".format(run.images) }} training images,
 {{ "%.1f"|format(run.minutes) }} minutes of training on {{ run.start.device }}
 {%- for place, mebibytes in run.memory.items() %}, {{ "{:,}".format(mebibytes) }} MiB on {{ place }}{% endfor %} ({{ run.path }})</summary>
@@ -330,5 +411,6 @@ recall is the accuracy.</p>
 <table>{% for name, value in run.config.items() %}<tr><td><code>{{ name }}</code></td><td>{{ value }}</td></tr>
 {% endfor %}</table></details>
 {% endfor %}
-</body></html>
 """
+
+_FOOT = "</body></html>\n"

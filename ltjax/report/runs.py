@@ -280,6 +280,7 @@ def _tells(name: str) -> bool:
             "checkpoint.",
             "evaluation.",
             "hessian.",
+            "posthoc.",
             "data.dir",
             "data.download",
         )

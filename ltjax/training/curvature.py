@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from ltjax import augment, hessian, losses
 from ltjax.experiment.experiment import Experiment, build
-from ltjax.experiment.initial import scored_variables
+from ltjax.experiment.initial import analysed_variables
 from ltjax.experiment.settings import check_one_seed
 from ltjax.fields import flat
 from ltjax.workdir.results import as_json
@@ -63,7 +63,7 @@ def analyse(
     check_one_seed(config)
     experiment = build(config)
     config = experiment.config
-    variables = _variables(config, workdir, experiment)
+    variables, _ = analysed_variables(config, workdir, experiment.recipe.model, experiment.dataset)
     subsets = list(_subsets(experiment))
     record: dict[str, Any] = {
         "settings": {
@@ -101,20 +101,6 @@ def analyse(
             f" {row['seconds']:.0f} s; {minutes:.1f} minutes left"
         )
     return record
-
-
-def _variables(config: ConfigDict, workdir: Path, experiment: Experiment) -> Any:
-    variables, source = scored_variables(
-        config, workdir, experiment.recipe.model, experiment.dataset, "analyse"
-    )
-    workdir.mkdir(parents=True, exist_ok=True)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
-        if not np.isfinite(np.asarray(leaf)).all():
-            name = "/".join(str(part.key) for part in path)
-            raise ValueError(
-                f"{source}: {name} holds values that are not finite; the run diverged, there is no Hessian to analyse"
-            )
-    return variables
 
 
 def _subsets(experiment: Experiment) -> Iterator[Subset]:

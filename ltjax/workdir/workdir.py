@@ -34,6 +34,7 @@ FREE = (
     "checkpoint.",
     "evaluation.",
     "hessian.",
+    "posthoc.",
     "data.dir",
     "data.download",
     "data.workers",
