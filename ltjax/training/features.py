@@ -88,7 +88,8 @@ def _forward(experiment: Experiment) -> Callable[..., tuple[jax.Array, jax.Array
             images = augment.random_crop_flip(key, images, padding=padding, flip_probability=flip)
         images = augment.normalize(images, recipe.mean, recipe.std)
         images = augment.resize(images, recipe.resolution) if recipe.resolution else images
-        logits, features = recipe.model.apply(variables, images, train=False, features=True)
+        outputs: Any = recipe.model.apply(variables, images, train=False, features=True)
+        logits, features = outputs
         return features.astype(jnp.float32), logits.astype(jnp.float32)
 
     return forward
