@@ -4,7 +4,7 @@
 
 A mutant is the module with one change (`+` for `-`, `<` for `<=`, a constant, a default, a keyword
 left out, a cast, a check or a private helper skipped, `sum` for `mean`, a statement left out). It is
-killed if a test fails, does not end in time or can't be collected. Of a module's test files those
+killed if a test fails or can't be collected; one whose tests do not end in time is counted apart. Of a module's test files those
 tests are run that call the changed function, the quickest first; a first run of the files, without
 a change, finds out which those are. Everything happens in copies of the tree. Every verdict is
 noted in the folder, and the same command goes on where it stopped.
@@ -279,7 +279,7 @@ def _tests(calls: dict[str, tuple[float, list[str]]], function: str) -> list[str
 
 
 def judge(module: str, folder: Path, jobs: int, count: int, seed: int) -> Iterator[dict[str, Any]]:
-    """A verdict for each mutant: killed (True, or "time") or not."""
+    """A verdict for each mutant: killed or not, None where the time did not suffice."""
     calls = _calls(module, folder)
     waiting, total = mutants((ROOT / module).read_text(), count, seed)
     noted = folder / f"{module.replace('/', '_')}.jsonl"
@@ -300,7 +300,7 @@ def judge(module: str, folder: Path, jobs: int, count: int, seed: int) -> Iterat
                 continue
             tree = free.pop()
             (tree / module).write_text(mutant.source)
-            limit = 60 + 10 * sum(calls[name][0] for name in tests)
+            limit = 300 + 20 * sum(calls[name][0] for name in tests)
             pid = _child(tree, ["-x", *tests])
             running[pid] = (row, tree, time.monotonic(), limit)
         time.sleep(0.1)
@@ -314,7 +314,7 @@ def judge(module: str, folder: Path, jobs: int, count: int, seed: int) -> Iterat
             del running[pid]
             shutil.copy(ROOT / module, tree / module)
             free.append(tree)
-            row |= {"killed": "time" if late else status != 0}
+            row |= {"killed": None if late else status != 0}
             row["seconds"] = round(time.monotonic() - began, 1)
             with noted.open("a") as file:
                 file.write(json.dumps(row) + "\n")
@@ -358,16 +358,20 @@ def main() -> None:
         rows = []
         for row in judge(module, folder, options.jobs, options.sample, options.seed):
             rows.append(row)
-            if not row["killed"]:
+            if row["killed"] is False:
                 print(f"{module}:{row['line']} survived: {row['before']}  ->  {row['after']}")
-        survivors = [row for row in rows if not row["killed"]]
-        killed = len(rows) - len(survivors)
+        survivors = [row for row in rows if row["killed"] is False]
+        killed = sum(row["killed"] is True for row in rows)
         of = rows[0]["of"] if rows else 0
-        print(f"{module}: {killed} of {len(rows)} killed ({of} mutants in all)", flush=True)
+        print(
+            f"{module}: {killed} of {killed + len(survivors)} killed ({of} mutants in all)",
+            flush=True,
+        )
         keys = ("function", "line", "before", "after", "why")
         record["modules"][module] = {
             "mutants": of,
-            "run": len(rows),
+            "judged": killed + len(survivors),
+            "out_of_time": len(rows) - killed - len(survivors),
             "killed": killed,
             "survivors": [{key: row[key] for key in keys if key in row} for row in survivors],
         }
