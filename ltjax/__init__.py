@@ -20,7 +20,7 @@ Import the part you need; each module stands alone:
 
 from importlib import import_module
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _LAZY = {"Trained": "trained", "fit": "fitting", "load": "trained"}
 

@@ -158,7 +158,7 @@ def test_remix_with_tau_0_is_mixup():
 def test_the_jitter_stands_before_the_policy_and_draws_from_another_key(monkeypatch):
     keys = {}
 
-    def jitter(key, images, *_):
+    def jitter(key, images, *_, **__):
         keys["jitter"] = jax.random.key_data(key)
         return images + 0.6
 
