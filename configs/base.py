@@ -58,15 +58,16 @@ def get_config() -> ConfigDict:
     config.objective.sade = ConfigDict({"tau": 2.0})  # of the reversed prior
     # Weights of the classifier's loss and of the contrast; temperature; the projections' layers.
     config.objective.bcl = ConfigDict({"classification": 2.0, "contrast": 0.6, "temperature": 0.1})
-    config.objective.bcl.width = 512
-    config.objective.bcl.dimensions = 128
+    config.objective.bcl.width = 512  # of the projection's hidden layer
+    config.objective.bcl.dimensions = 128  # of the projections
+    # Weight of the contrast beside the classifier's loss; temperature; the projections' layers.
     config.objective.proco = ConfigDict({"contrast": 1.0, "temperature": 0.1})
-    config.objective.proco.width = 512
-    config.objective.proco.dimensions = 128
+    config.objective.proco.width = 512  # of the projection's hidden layer
+    config.objective.proco.dimensions = 128  # of the projections
     # Weight of the views' agreement; class weights n_c ** -exponent; the second images are drawn
     # with weight n_c ** -q; the projections' width.
     config.objective.glmc = ConfigDict({"similarity": 4.0, "exponent": 1.2, "q": 0.0})
-    config.objective.glmc.dimensions = 128
+    config.objective.glmc.dimensions = 128  # of the projections
 
     # (stage) regular expressions match from the start of names such as linear/kernel,
     # layer3_0/bn1/scale

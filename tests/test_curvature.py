@@ -160,7 +160,7 @@ def test_bad_input_is_one_line(run, tmp_path):
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
-    assert "holds no run; give --workdir=RUN" in analyse(tmp_path)
+    assert "holds no checkpoints; give --workdir=RUN" in analyse(tmp_path)
     assert "config.hessian.classes holds 10; expected classes in 0..9" in analyse(
         workdir, **{"hessian.classes": (10,)}
     )
@@ -171,7 +171,7 @@ def test_bad_input_is_one_line(run, tmp_path):
         workdir, **{"hessian.loss": "ldam"}
     )
     (tmp_path / "config.json").write_bytes((workdir / "config.json").read_bytes())
-    assert "holds no checkpoints; train it first" in analyse(tmp_path)
+    assert "holds no checkpoints; give --workdir=RUN" in analyse(tmp_path)
     (tmp_path / "config.json").write_text("{")
     assert "config.json is damaged" in analyse(tmp_path)
     (tmp_path / "config.json").unlink()
@@ -184,14 +184,16 @@ def test_bad_input_is_one_line(run, tmp_path):
 def test_parameters_that_are_not_finite_are_refused(run, monkeypatch):
     config, workdir, _, _ = run
 
+    scored = initial.scored_variables
+
     def ruined(*arguments):
-        variables, source = initial.scored_variables(*arguments)
+        variables, source = scored(*arguments)
         variables["params"]["conv1"]["kernel"] = (
             variables["params"]["conv1"]["kernel"].at[0].set(jnp.nan)
         )
         return variables, source
 
-    monkeypatch.setattr(curvature, "scored_variables", ruined)
+    monkeypatch.setattr(initial, "scored_variables", ruined)
     with pytest.raises(
         ValueError, match="params/conv1/kernel holds values that are not finite; the run diverged"
     ):
