@@ -357,12 +357,12 @@ def test_unreadable_test_images_are_left_out_of_the_figures_and_told(copy, tmp_p
     config = config_for(copy, **{"data.unreadable": "skip", "training.epochs": 1})
     result = train(config, tmp_path / "run")
     assert np.sum(result["confusion"]) == 11
-    assert f"{copy}/{name} (not counted in the test figures)" in capsys.readouterr().out
+    assert f"{copy}/{name} (not counted in the figures)" in capsys.readouterr().out
     said: list[str] = []
     evaluate(config, tmp_path / "run", said.append)
     assert said[1:] == [
         "1 of 12 test images could not be read and are left out of the figures:",
-        f"unreadable image 1: {copy}/{name} (not counted in the test figures)",
+        f"unreadable image 1: {copy}/{name} (not counted in the figures)",
     ]
 
 
