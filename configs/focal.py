@@ -2,7 +2,7 @@
 
 Source: Lin et al., ICCV 2017, arXiv:1708.02002; gamma as in the LDAM-DRW authors' program.
   Figures: the gallery of BagofTricks-LT (Zhang et al., AAAI 2021), whose gamma is 2; CIFAR f = 0.01.
-Published accuracy with --config.loss.focal.gamma=2, %: CIFAR-10-LT 71.56, CIFAR-100-LT 37.22.
+Published accuracy, %: CIFAR-10-LT 71.56, CIFAR-100-LT 37.22 (--config.loss.focal.gamma=2).
 Ours: docs/results/README.md (last epoch, with seeds).
 Run: python launch.py --config=configs/focal.py
 """
