@@ -72,7 +72,7 @@ def headings(name: str) -> dict[str, str]:
     """
     text = ast.get_docstring(ast.parse(path_of(name).read_text(encoding="utf-8"))) or ""
     text = " ".join(text.split())
-    parts = re.split(r"(?:^|(?<=[.\s]))(Source|Published|Ours|Time|Run)(?:[^:.]{0,20})?: ", text)
+    parts = re.split(r"(?:^|(?<=[.\s]))(Source|Published|Ours|Time|Run)(?:[^:.]{0,30})?: ", text)
     said = {"what": parts[0].strip().rstrip(".")}
     for heading, value in zip(parts[1::2], parts[2::2], strict=True):
         said.setdefault(heading.lower(), value.strip().rstrip("."))
