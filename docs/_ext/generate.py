@@ -20,7 +20,6 @@ API = (
     "ltjax.hessian",
     "ltjax.objectives",
     "ltjax.posthoc",
-    "ltjax.posthoc",
     "ltjax.trained",
 )
 

@@ -77,6 +77,7 @@ def sam(
 
     sam goes outside of optax's wrappers, since grad_fn needs all parameters and its gradient is the
     one to accumulate or to check; inside of them it is refused:
+
         sam(optax.MultiSteps(base, 4).gradient_transformation(), rho)   an e for each small batch
         sam(optax.apply_if_finite(base, 3), rho)
         sam(optax.multi_transform(...), rho, mask=trained)
