@@ -34,7 +34,7 @@ TRAIN, TEST = 40, 10
 # Methods whose whole networks would take CI minutes each; tests/test_recipes.py trains them small.
 LEFT_OUT = {
     *("cmo", "cmo_balanced_softmax", "sade", "proco", "proco_400", "glmc", "glmc_wide"),
-    *("focal_sam", "imbsam", "mislas", "ib"),
+    *("focal_sam", "imbsam", "mislas", "ib", "finetune"),
 }
 
 
