@@ -248,7 +248,7 @@ def _child(tree: Path, arguments: list[str], plugin: Any = None, result: Path | 
         code = int(pytest.main(["-q", "-p", "no:cacheprovider", *arguments], plugins))
         if plugin is not None and result is not None and not code:
             tests = {name: [took, sorted(calls)] for name, (took, calls) in plugin.tests.items()}
-            result.write_text(json.dumps(tests))
+            result.write_text(json.dumps(tests), encoding="utf-8")
     finally:
         os._exit(code)
 
@@ -268,7 +268,7 @@ def _calls(module: str, folder: Path) -> dict[str, tuple[float, list[str]]]:
         pid = _child(tree, ["-x", *TARGETS[module]], _Calls(tree / module), result)
         if os.waitpid(pid, 0)[1] or not result.exists():
             raise SystemExit(f"{module}: its tests fail without a change; see {result}.log")
-    return json.loads(result.read_text())
+    return json.loads(result.read_text(encoding="utf-8"))
 
 
 def _tests(calls: dict[str, tuple[float, list[str]]], function: str) -> list[str]:
@@ -281,9 +281,13 @@ def _tests(calls: dict[str, tuple[float, list[str]]], function: str) -> list[str
 def judge(module: str, folder: Path, jobs: int, count: int, seed: int) -> Iterator[dict[str, Any]]:
     """A verdict for each mutant: killed or not, None where the time did not suffice."""
     calls = _calls(module, folder)
-    waiting, total = mutants((ROOT / module).read_text(), count, seed)
+    waiting, total = mutants((ROOT / module).read_text(encoding="utf-8"), count, seed)
     noted = folder / f"{module.replace('/', '_')}.jsonl"
-    before = [json.loads(line) for line in noted.read_text().splitlines()] if noted.exists() else []
+    before = (
+        [json.loads(line) for line in noted.read_text(encoding="utf-8").splitlines()]
+        if noted.exists()
+        else []
+    )
     done = {(row["line"], row["before"], row["after"]): row for row in before}
     free = [_copy(folder / f"tree{k}") for k in range(jobs)]
     running: dict[int, tuple] = {}
@@ -299,7 +303,7 @@ def judge(module: str, folder: Path, jobs: int, count: int, seed: int) -> Iterat
                 yield done.get(key, row | {"killed": False, "why": "no test calls it"})
                 continue
             tree = free.pop()
-            (tree / module).write_text(mutant.source)
+            (tree / module).write_text(mutant.source, encoding="utf-8")
             limit = 300 + 20 * sum(calls[name][0] for name in tests)
             pid = _child(tree, ["-x", *tests])
             running[pid] = (row, tree, time.monotonic(), limit)
@@ -376,7 +380,7 @@ def main() -> None:
             "survivors": [{key: row[key] for key in keys if key in row} for row in survivors],
         }
         if options.out:
-            options.out.write_text(json.dumps(record, indent=1) + "\n")
+            options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

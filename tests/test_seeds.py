@@ -177,8 +177,8 @@ def test_one_that_diverges_is_named_and_the_others_keep_what_they_have(
 def spoiled(evaluate):
     calls = []
 
-    def evaluated(self, variables, stage=-1):
-        sums = evaluate(self, variables, stage)
+    def evaluated(self, variables, *arguments, **options):
+        sums = evaluate(self, variables, *arguments, **options)
         calls.append(None)
         return sums.replace(loss=sums.loss.at[1].set(np.nan)) if len(calls) == 2 else sums
 

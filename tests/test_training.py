@@ -485,8 +485,8 @@ def test_a_workdir_of_other_images_is_refused(digits_config, tmp_path, monkeypat
     train(digits_config, tmp_path / "run")
     build = loop.build
 
-    def other(config):
-        built = build(config)
+    def other(config, *whole):
+        built = build(config, *whole)
         built.dataset.train_images[0, 0, 0, 0] ^= 1
         return built
 
@@ -549,8 +549,8 @@ def test_no_nan_is_written_for_classes_without_test_images(digits_config, tmp_pa
     """Class 9, and the whole group of the classes with the fewest images."""
     build = experiment.build
 
-    def without(config):
-        built = build(config)
+    def without(config, *whole):
+        built = build(config, *whole)
         keep = ~np.isin(built.dataset.test_labels, (1, 6, 7, 8, 9))
         images, labels = built.dataset.test_images[keep], built.dataset.test_labels[keep]
         fewer = dataclasses.replace(built.dataset, test_images=images, test_labels=labels)

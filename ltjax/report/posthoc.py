@@ -88,7 +88,7 @@ def load_classifiers(workdir: Path, title: str = "") -> Classifiers | None:
     if not file.is_file():
         return None
     try:
-        record = json.loads(file.read_text())
+        record = json.loads(file.read_text(encoding="utf-8"))
         record["rows"][0]["chosen"]["accuracy"]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, IndexError, TypeError) as error:
         raise ValueError(f"{file} is damaged ({error}); run --mode=posthoc again") from None
