@@ -39,6 +39,7 @@ _OPTIM = ["tests/test_optim.py", "parity_tests/test_sam.py", "parity_tests/test_
 _HESSIAN = ["tests/test_hessian.py"]
 _AUGMENT = ["tests/test_augment.py", "parity_tests/test_augment.py"]
 TARGETS = {
+    "ltjax/losses/inputs.py": [*_LOSSES, "parity_tests/test_counts_and_weights.py"],
     "ltjax/losses/per_example.py": [*_LOSSES, "parity_tests/test_counts_and_weights.py"],
     "ltjax/reweighting.py": [
         "tests/test_reweighting.py",

@@ -131,7 +131,10 @@ def _plan(run: Experiment, epoch: int) -> dict[str, Any]:
         plan["share of the epochs done"] = np.asarray(settings.progress).tolist()
     begins = number > 0 and epoch == stage.first
     plan["momentum starts anew"] = begins and stage.starts_anew
-    if begins and stage.config.parameters.reset and "parameters" in stage.states:
+    if begins and objective_name(stage.config) != objective_name(run.stages[number - 1].config):
+        plan["objective begins in stage"] = number
+    resets = number == 0 or "parameters" in stage.states
+    if epoch == stage.first and resets and stage.config.parameters.reset:
         plan["parameters start anew"] = [stage.config.parameters.reset, number]
     return plan
 

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from ltjax.losses.per_example import _below_top, _check, _counts, _log_prior, cross_entropy
+from ltjax.losses.inputs import below_top, checked, counts_of, log_prior
+from ltjax.losses.per_example import cross_entropy
 
 
 def balanced_experts(
@@ -38,8 +39,8 @@ def balanced_experts(
     Source: Aimar et al., CVPR 2023, arXiv:2206.05260, eq. 8 and 9.
     """
     expert_logits = _experts(expert_logits, labels, len(taus))
-    counts = _counts(class_counts, expert_logits)
-    prior = _log_prior(counts, expert_logits)
+    counts = counts_of(class_counts, expert_logits)
+    prior = log_prior(counts, expert_logits)
     return _mean_over_experts(expert_logits, labels, [tau * prior for tau in taus])
 
 
@@ -68,8 +69,8 @@ def sade(
     Source: Zhang et al., NeurIPS 2022, arXiv:2107.09249, eq. 2 to 4.
     """
     expert_logits = _experts(expert_logits, labels, 3)
-    counts = _counts(class_counts, expert_logits)
-    prior = _log_prior(counts, expert_logits)
+    counts = counts_of(class_counts, expert_logits)
+    prior = log_prior(counts, expert_logits)
     ascending = jnp.argsort(counts, stable=True)
     backwards = jnp.zeros_like(prior).at[ascending].set(prior[ascending[::-1]])
     added = [jnp.zeros_like(prior), prior, prior - tau * backwards]
@@ -83,7 +84,7 @@ def _experts(expert_logits: ArrayLike, labels: ArrayLike, number: int) -> jax.Ar
             f"expert_logits are {list(expert_logits.shape)}; expected [{number}, ..., C], one row"
             " an expert"
         )
-    _check(expert_logits[0], labels)
+    checked(expert_logits[0], labels)
     return expert_logits.astype(jnp.promote_types(expert_logits.dtype, jnp.float32))
 
 
@@ -91,7 +92,7 @@ def _mean_over_experts(
     expert_logits: jax.Array, labels: ArrayLike, added: Sequence[jax.Array]
 ) -> jax.Array:
     losses = [
-        cross_entropy(_below_top(logits) + prior, labels)
+        cross_entropy(below_top(logits) + prior, labels)
         for logits, prior in zip(expert_logits, added, strict=True)
     ]
     return jnp.mean(jnp.stack(losses), axis=0)

@@ -7,12 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from ltjax.losses.per_example import (
-    _at_label,
-    _check,
-    _is_ids,
-    _log_probability_and_complement,
-)
+from ltjax.losses.inputs import at_label, checked, is_ids, log_probability_and_complement
 
 
 def influence_balanced(
@@ -50,20 +45,20 @@ def influence_balanced(
     for name, value in (("alpha", alpha), ("epsilon", epsilon)):
         if not value > 0:
             raise ValueError(f"{name} is {value}; expected a value above 0")
-    logits, labels = _check(logits, labels)
+    logits, labels = checked(logits, labels)
     features = jnp.asarray(features)
     if features.shape[:-1] != logits.shape[:-1] or features.ndim != logits.ndim:
         raise ValueError(
             f"features are {list(features.shape)} for logits {list(logits.shape)}; expected"
             f" {[*logits.shape[:-1], 'D']}"
         )
-    log_probs, log_others = _log_probability_and_complement(logits)
-    if _is_ids(labels):  # ||p - y||_1 = 2 (1 - p_y), exact where p_y rounds to 1
-        distance = 2.0 * jnp.exp(_at_label(log_others, labels))
+    log_probs, log_others = log_probability_and_complement(logits)
+    if is_ids(labels):  # ||p - y||_1 = 2 (1 - p_y), exact where p_y rounds to 1
+        distance = 2.0 * jnp.exp(at_label(log_others, labels))
     else:
         distance = _sum_of_sizes(jnp.exp(log_probs) - labels)
     size = _sum_of_sizes(features.astype(logits.dtype))
-    loss = -_at_label(log_probs, labels) * (alpha / (distance * size + epsilon))
+    loss = -at_label(log_probs, labels) * (alpha / (distance * size + epsilon))
     if class_weights is None:
         return loss
     if np.shape(class_weights) != logits.shape[-1:]:
@@ -71,7 +66,7 @@ def influence_balanced(
             f"class_weights are {list(np.shape(class_weights))}; expected [{logits.shape[-1]}]"
         )
     weights = jnp.broadcast_to(jnp.asarray(class_weights, logits.dtype), logits.shape)
-    return loss * _at_label(weights, labels)
+    return loss * at_label(weights, labels)
 
 
 def _sum_of_sizes(x: jax.Array) -> jax.Array:

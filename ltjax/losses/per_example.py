@@ -12,12 +12,21 @@ jit a class id outside 0..C-1 gives a NaN loss, so it is never silently trained 
 
 from __future__ import annotations
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
+
+from ltjax.losses.inputs import (
+    at_label,
+    below_top,
+    checked,
+    counts_of,
+    is_ids,
+    log_prior,
+    log_probability_and_complement,
+    no_wrap,
+)
 
 
 def cross_entropy(
@@ -40,9 +49,9 @@ def cross_entropy(
     """
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"label_smoothing is {label_smoothing}; expected a value in [0, 1]")
-    logits, labels = _check(logits, labels)
+    logits, labels = checked(logits, labels)
     log_probs = jax.nn.log_softmax(logits)
-    loss = -_at_label(log_probs, labels)
+    loss = -at_label(log_probs, labels)
     if label_smoothing:
         loss = (1.0 - label_smoothing) * loss - label_smoothing * jnp.mean(log_probs, axis=-1)
     return loss
@@ -70,9 +79,9 @@ def focal(logits: ArrayLike, labels: ArrayLike, *, gamma: float = 1.0) -> jax.Ar
     """
     if gamma < 0:
         raise ValueError(f"gamma is {gamma}; expected a value >= 0")
-    logits, labels = _check(logits, labels)
-    log_probs, log_others = _log_probability_and_complement(logits)
-    return _at_label(jnp.exp(gamma * log_others) * -log_probs, labels)
+    logits, labels = checked(logits, labels)
+    log_probs, log_others = log_probability_and_complement(logits)
+    return at_label(jnp.exp(gamma * log_others) * -log_probs, labels)
 
 
 def ldam_margins(class_counts: ArrayLike, max_margin: float = 0.5) -> jax.Array:
@@ -91,7 +100,7 @@ def ldam_margins(class_counts: ArrayLike, max_margin: float = 0.5) -> jax.Array:
 
     Source: Cao et al., NeurIPS 2019, arXiv:1906.07413, eq. 13.
     """
-    counts = _counts(class_counts)
+    counts = counts_of(class_counts)
     # (n_c / n_min)^(-1/4) is n_c^(-1/4) / max(n^(-1/4)) with one rounding less.
     return max_margin * (counts / jnp.min(counts)) ** -0.25
 
@@ -121,15 +130,15 @@ def ldam(
 
     Source: Cao et al., NeurIPS 2019, arXiv:1906.07413, eq. 10 and 13.
     """
-    logits, labels = _check(logits, labels)
-    logits = _below_top(logits)
-    margins = ldam_margins(_counts(class_counts, logits), max_margin).astype(logits.dtype)
-    if _is_ids(labels):
+    logits, labels = checked(logits, labels)
+    logits = below_top(logits)
+    margins = ldam_margins(counts_of(class_counts, logits), max_margin).astype(logits.dtype)
+    if is_ids(labels):
         margin = jnp.where(jax.nn.one_hot(labels, logits.shape[-1], dtype=bool), margins, 0.0)
         return cross_entropy(scale * (logits - margin), labels)
     # For each class in turn as the label: log(1 + exp(log-sum of the others - its own score)).
-    log_probs, log_others = _log_probability_and_complement(scale * logits)
-    return _at_label(jax.nn.softplus(log_others - log_probs + scale * margins), labels)
+    log_probs, log_others = log_probability_and_complement(scale * logits)
+    return at_label(jax.nn.softplus(log_others - log_probs + scale * margins), labels)
 
 
 def vector_scaling(
@@ -160,11 +169,11 @@ def vector_scaling(
 
     Source: Kini et al., NeurIPS 2021, arXiv:2103.01550, eq. 5.
     """
-    logits, labels = _check(logits, labels)
-    counts = _counts(class_counts, logits)
+    logits, labels = checked(logits, labels)
+    counts = counts_of(class_counts, logits)
     scales = (counts / jnp.max(counts)) ** gamma
     return cross_entropy(
-        _below_top(logits * scales.astype(logits.dtype)) + tau * _log_prior(counts, logits), labels
+        below_top(logits * scales.astype(logits.dtype)) + tau * log_prior(counts, logits), labels
     )
 
 
@@ -184,9 +193,9 @@ def balanced_softmax(logits: ArrayLike, labels: ArrayLike, *, class_counts: Arra
 
     Source: Ren et al., NeurIPS 2020, arXiv:2007.10740, eq. 4.
     """
-    logits, labels = _check(logits, labels)
+    logits, labels = checked(logits, labels)
     return cross_entropy(
-        _below_top(logits) + jnp.log(_counts(class_counts, logits)).astype(logits.dtype), labels
+        below_top(logits) + jnp.log(counts_of(class_counts, logits)).astype(logits.dtype), labels
     )
 
 
@@ -210,9 +219,9 @@ def logit_adjusted(
 
     Source: Menon et al., ICLR 2021, arXiv:2007.07314, eq. 10.
     """
-    logits, labels = _check(logits, labels)
+    logits, labels = checked(logits, labels)
     return cross_entropy(
-        _below_top(logits) + tau * _log_prior(_counts(class_counts, logits), logits), labels
+        below_top(logits) + tau * log_prior(counts_of(class_counts, logits), logits), labels
     )
 
 
@@ -238,9 +247,9 @@ def weighted_mean(
     if class_weights is None:
         return jnp.mean(losses)
     class_weights = jnp.asarray(class_weights, losses.dtype)
-    if _is_ids(labels) and labels.shape == losses.shape:
-        weights = jnp.take(class_weights, _no_wrap(labels, class_weights.shape[0]), mode="fill")
-    elif not _is_ids(labels) and labels.shape == (*losses.shape, *class_weights.shape):
+    if is_ids(labels) and labels.shape == losses.shape:
+        weights = jnp.take(class_weights, no_wrap(labels, class_weights.shape[0]), mode="fill")
+    elif not is_ids(labels) and labels.shape == (*losses.shape, *class_weights.shape):
         weights = labels.astype(losses.dtype) @ class_weights
     else:
         raise ValueError(
@@ -286,7 +295,7 @@ def reslt(
         branch_logits.ndim != 3
         or branch_logits.shape[0] != 3
         or labels.shape != branch_logits.shape[1:2]
-        or not _is_ids(labels)
+        or not is_ids(labels)
     ):
         raise ValueError(
             f"branch_logits are {list(branch_logits.shape)} with labels {labels.dtype}{list(labels.shape)};"
@@ -303,7 +312,7 @@ def reslt(
     )
     masks = jnp.take(
         jnp.asarray(branch_masks, losses.dtype),
-        _no_wrap(labels, branch_logits.shape[-1]),
+        no_wrap(labels, branch_logits.shape[-1]),
         axis=1,
         mode="fill",
     )
@@ -330,106 +339,3 @@ def mixup(loss_a: ArrayLike, loss_b: ArrayLike, lam: ArrayLike) -> jax.Array:
     """
     lam = jnp.asarray(lam)
     return lam * jnp.asarray(loss_a) + (1.0 - lam) * jnp.asarray(loss_b)
-
-
-def _is_ids(labels: jax.Array) -> bool:
-    return jnp.issubdtype(labels.dtype, jnp.integer)
-
-
-def _concrete(x: ArrayLike) -> np.ndarray | None:
-    """The values of x, or None while it is being traced."""
-    return None if isinstance(x, jax.core.Tracer) else np.asarray(x)
-
-
-def _check(logits: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
-    """Logits in float32 or wider and labels as arrays, or one clear error."""
-    logits, labels = jnp.asarray(logits), jnp.asarray(labels)
-    if logits.ndim < 1 or not jnp.issubdtype(logits.dtype, jnp.floating):
-        raise ValueError(
-            f"logits are {logits.dtype}{list(logits.shape)}; expected floating point [..., C]"
-        )
-    num_classes = logits.shape[-1]
-    expected = logits.shape[:-1] if _is_ids(labels) else logits.shape
-    if labels.shape != expected or not (
-        _is_ids(labels) or jnp.issubdtype(labels.dtype, jnp.floating)
-    ):
-        raise ValueError(
-            f"labels are {labels.dtype}{list(labels.shape)} for logits {list(logits.shape)}; expected integer class ids"
-            f" {list(logits.shape[:-1])} or floating-point probabilities {list(logits.shape)}"
-        )
-    values = _concrete(labels)
-    if (
-        values is not None
-        and _is_ids(labels)
-        and values.size
-        and not (values.min() >= 0 and values.max() < num_classes)
-    ):
-        bad = values.min() if values.min() < 0 else values.max()
-        raise ValueError(
-            f"label {bad} is outside 0..{num_classes - 1}; the logits have {num_classes} classes"
-        )
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    return logits, labels if _is_ids(labels) else labels.astype(logits.dtype)
-
-
-def _counts(class_counts: ArrayLike, logits: jax.Array | None = None) -> jax.Array:
-    """Class counts as floating point, checked for length, and for values where they can be seen."""
-    values = _concrete(class_counts)
-    shape = np.shape(class_counts)
-    if len(shape) != 1 or (logits is not None and shape[0] != logits.shape[-1]):
-        wanted = (
-            "[C]" if logits is None else f"[{logits.shape[-1]}], one count a class of the logits"
-        )
-        raise ValueError(f"class_counts has shape {list(shape)}; expected {wanted}")
-    if values is not None and values.size and not values.min() >= 1:
-        raise ValueError(
-            f"class_counts holds {values.min()} (class {values.argmin()}); expected at least 1 image a class"
-        )
-    return jnp.asarray(class_counts, jnp.result_type(float))
-
-
-def _no_wrap(labels: jax.Array, num_classes: int) -> jax.Array:
-    """Negative ids would count from the end; send them past it, where a gather fills in NaN."""
-    wide = labels.astype(jnp.int32) if labels.dtype.itemsize < 4 else labels  # int8 ends at 127
-    return jnp.where(wide < 0, num_classes, wide)
-
-
-def _at_label(values: jax.Array, labels: jax.Array) -> jax.Array:
-    """values[..., y], or their expectation under probability labels."""
-    if not _is_ids(labels):
-        return jnp.sum(labels * values, axis=-1)
-    ids = _no_wrap(labels, values.shape[-1])[..., None]
-    return jnp.take_along_axis(values, ids, axis=-1, mode="fill", fill_value=jnp.nan)[..., 0]
-
-
-def _below_top(logits: jax.Array) -> jax.Array:
-    """Logits less their maximum: the same softmax, and what is then added to logits near 1e4 keeps
-    its digits.
-    """
-    return logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
-
-
-def _log_prior(counts: jax.Array, logits: jax.Array) -> jax.Array:
-    return jnp.log(counts / jnp.sum(counts)).astype(logits.dtype)
-
-
-def _log_probability_and_complement(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Gives log p_c and log(1 - p_c) for every class, exact also where p_c rounds to 1; [..., C]
-    each, C >= 2.
-    """
-    if logits.shape[-1] < 2:
-        raise ValueError(f"logits have {logits.shape[-1]} class; expected at least 2")
-    logits = _below_top(logits)
-    top = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1], dtype=bool)
-    others = jax.nn.logsumexp(jnp.where(top, -jnp.inf, logits), axis=-1, keepdims=True)
-    at_top = others - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
-    # Only a class of p_c > 1/2, so the top one, needs the sum over the others: its p_c may round to
-    # 1. For the rest log_softmax and log1p(-p_c) are accurate, and log(1 - p_c) near 0 is not.
-    sure = top & (at_top < -math.log(2.0))
-    log_probs, probs = jax.nn.log_softmax(logits), jax.nn.softmax(logits)
-    # Each log1p sees a number away from -1 where it isn't taken, so that its gradient is finite.
-    at_sure = jnp.log1p(-jnp.exp(jnp.where(sure, at_top, -1.0)))
-    return (
-        jnp.where(sure, at_sure, log_probs),
-        jnp.where(sure, at_top, jnp.log1p(-jnp.where(sure, 0.0, probs))),
-    )

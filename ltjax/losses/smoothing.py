@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from ltjax.losses.per_example import _at_label, _check, _counts
+from ltjax.losses.inputs import at_label, checked, counts_of
 
 
 def label_aware_smoothing(
@@ -43,11 +43,11 @@ def label_aware_smoothing(
     for name, value in (("head", head), ("tail", tail)):
         if not 0.0 <= value <= 1.0:
             raise ValueError(f"{name} is {value}; expected a smoothing in [0, 1]")
-    logits, labels = _check(logits, labels)
-    counts = _counts(class_counts, logits)
+    logits, labels = checked(logits, labels)
+    counts = counts_of(class_counts, logits)
     low, high = jnp.min(counts), jnp.max(counts)
     share = jnp.where(high > low, (counts - low) / jnp.maximum(high - low, 1.0), 1.0)
     smoothing = (tail + (head - tail) * jnp.sin(jnp.pi / 2 * share)).astype(logits.dtype)
     log_probs = jax.nn.log_softmax(logits)
     uniform = jnp.mean(log_probs, axis=-1, keepdims=True)
-    return -_at_label((1.0 - smoothing) * log_probs + smoothing * uniform, labels)
+    return -at_label((1.0 - smoothing) * log_probs + smoothing * uniform, labels)

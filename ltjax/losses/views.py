@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from ltjax.losses.per_example import _check, _is_ids, _no_wrap
+from ltjax.losses.inputs import checked, is_ids, no_wrap
 
 
 def balanced_contrastive(
@@ -42,7 +42,7 @@ def balanced_contrastive(
         or prototypes.ndim != 2
         or prototypes.shape[1] != features.shape[2]
         or labels.shape != features.shape[:1]
-        or not _is_ids(labels)
+        or not is_ids(labels)
     ):
         raise ValueError(
             f"features are {list(features.shape)} with labels {labels.dtype}{list(labels.shape)}"
@@ -52,16 +52,16 @@ def balanced_contrastive(
     dtype = jnp.promote_types(features.dtype, jnp.float32)
     num_classes = prototypes.shape[0]
     # For its check of the labels alone.
-    _check(jnp.zeros((labels.shape[0], num_classes), dtype), labels)
+    checked(jnp.zeros((labels.shape[0], num_classes), dtype), labels)
     size, views, _ = features.shape
     anchors = features.astype(dtype).reshape(size * views, -1)
     own = jnp.repeat(labels, views)
     others = jnp.concatenate([anchors, prototypes.astype(dtype)])
     classes = jnp.concatenate([own, jnp.arange(num_classes)])
     similarities = jnp.matmul(anchors, others.T, precision="highest") / temperature
-    members = jnp.bincount(_no_wrap(classes, num_classes), length=num_classes).astype(dtype)
+    members = jnp.bincount(no_wrap(classes, num_classes), length=num_classes).astype(dtype)
     # A class id outside 0..C-1 has no members: NaN, never trained on.
-    each = jnp.take(members, _no_wrap(classes, num_classes), mode="fill", fill_value=jnp.nan)
+    each = jnp.take(members, no_wrap(classes, num_classes), mode="fill", fill_value=jnp.nan)
     same = own[:, None] == classes[None, :]
     itself = jnp.arange(size * views)[:, None] == jnp.arange(len(others))[None, :]
     weights = jnp.log(each - same)
@@ -135,15 +135,15 @@ def glmc(
     if similarity < 0:
         raise ValueError(f"similarity is {similarity}; expected a weight >= 0")
     for ids in (labels, partners):
-        if not _is_ids(ids):
+        if not is_ids(ids):
             raise ValueError(f"labels are {ids.dtype}{list(ids.shape)}; expected class ids [B]")
-        _check(logits[0], ids)
+        checked(logits[0], ids)
     dtype = jnp.promote_types(logits.dtype, jnp.float32)
     lam, progress = jnp.asarray(lam, dtype), jnp.asarray(progress, dtype)
     class_weights = jnp.asarray(class_weights, dtype)
 
     def target(ids):
-        ids = _no_wrap(ids, logits.shape[2])
+        ids = no_wrap(ids, logits.shape[2])
         rows = jax.nn.one_hot(ids, logits.shape[2], dtype=dtype)
         return jnp.where((ids >= logits.shape[2])[:, None], jnp.nan, rows)
 

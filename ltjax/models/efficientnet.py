@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ltjax.models.layers import BatchNorm, Conv, classifier, torch_uniform
+from ltjax.models.layers import BatchNorm, Conv, classified, torch_uniform
 
 
 class Scaling(NamedTuple):
@@ -200,15 +200,7 @@ class EfficientNet(nn.Module):
             scaling.dropout if self.dropout is None else self.dropout, deterministic=not train
         )(x)
         init = torch_uniform(x.shape[-1])
-        logits = classifier(
-            self.classifier,
-            self.num_classes,
-            dtype=None,
-            param_dtype=self.param_dtype,
-            name="linear",
-            kernel_init=init,
-        )(x)
-        return (logits, x) if features else logits
+        return classified(self, x, features, kernel_init=init)
 
 
 def _round(channels: int, width: float) -> int:

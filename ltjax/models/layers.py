@@ -285,6 +285,21 @@ def classifier(
     raise ValueError(f"classifier is {kind!r}; expected 'linear', 'normalized' or 'scaled'")
 
 
+def classified(network: Any, x: jax.Array, features: bool, **options: Any) -> Any:
+    """Logits of pooled features [B, D] by the network's own classifier, called `linear`; with
+    `features`, both.
+    """
+    logits = classifier(
+        network.classifier,
+        network.num_classes,
+        dtype=None,
+        param_dtype=network.param_dtype,
+        name="linear",
+        **options,
+    )(x)
+    return (logits, x) if features else logits
+
+
 class Linear(nn.Module):
     """nn.Dense whose bias starts uniform in +-1/sqrt(fan_in), as PyTorch's.
 

@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ltjax.models.layers import BatchNorm, Conv, classifier, torch_uniform
+from ltjax.models.layers import BatchNorm, Conv, classified, torch_uniform
 
 he_normal_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
@@ -142,15 +142,7 @@ class ResNet(nn.Module):
         x = backbone(self, images, train)
         x = jnp.mean(x.astype(jnp.promote_types(x.dtype, self.param_dtype)), axis=(1, 2))
         init = torch_uniform(x.shape[-1])
-        logits = classifier(
-            self.classifier,
-            self.num_classes,
-            dtype=None,
-            param_dtype=self.param_dtype,
-            name="linear",
-            kernel_init=init,
-        )(x)
-        return (logits, x) if features else logits
+        return classified(self, x, features, kernel_init=init)
 
 
 def backbone(network: Any, images: jax.Array, train: bool) -> jax.Array:

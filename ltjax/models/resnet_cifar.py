@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ltjax.models.layers import BatchNorm, Conv, classifier, he_normal
+from ltjax.models.layers import BatchNorm, Conv, classified, he_normal
 
 
 class BasicBlock(nn.Module):
@@ -72,14 +72,7 @@ class ResNetCifar(nn.Module):
         # by 30 in the loss.
         x = x.astype(jnp.promote_types(x.dtype, self.param_dtype))
         x = jnp.mean(x, axis=(1, 2))
-        logits = classifier(
-            self.classifier,
-            self.num_classes,
-            dtype=None,
-            param_dtype=self.param_dtype,
-            name="linear",
-        )(x)
-        return (logits, x) if features else logits
+        return classified(self, x, features)
 
 
 def cifar_backbone(

@@ -14,7 +14,7 @@ from ltjax import metrics
 from ltjax.experiment.experiment import class_groups
 from ltjax.experiment.initial import recorded_config
 from ltjax.workdir.results import read_confusion
-from ltjax.workdir.workdir import Workdir, read_json
+from ltjax.workdir.workdir import FREE, Workdir, read_json
 
 FIGURES = {
     "test_accuracy": "accuracy",
@@ -272,19 +272,7 @@ def _titles(firsts: list[Run]) -> list[str]:
 
 
 def _tells(name: str) -> bool:
-    return not name.startswith(
-        (
-            "by_dataset.",
-            "published.",
-            "logging.",
-            "checkpoint.",
-            "evaluation.",
-            "hessian.",
-            "posthoc.",
-            "data.dir",
-            "data.download",
-        )
-    )
+    return not name.startswith(FREE)
 
 
 def _mean_std(values: list[float]) -> tuple[float, float | None]:
