@@ -1,0 +1,113 @@
+"""What the losses share: checks of their inputs, and arithmetic that keeps its digits."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+
+def is_ids(labels: jax.Array) -> bool:
+    return jnp.issubdtype(labels.dtype, jnp.integer)
+
+
+def concrete(x: ArrayLike) -> np.ndarray | None:
+    """The values of x, or None while it is being traced."""
+    return None if isinstance(x, jax.core.Tracer) else np.asarray(x)
+
+
+def checked(logits: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """Logits in float32 or wider and labels as arrays, or one clear error."""
+    logits, labels = jnp.asarray(logits), jnp.asarray(labels)
+    if logits.ndim < 1 or not jnp.issubdtype(logits.dtype, jnp.floating):
+        raise ValueError(
+            f"logits are {logits.dtype}{list(logits.shape)}; expected floating point [..., C]"
+        )
+    num_classes = logits.shape[-1]
+    expected = logits.shape[:-1] if is_ids(labels) else logits.shape
+    if labels.shape != expected or not (
+        is_ids(labels) or jnp.issubdtype(labels.dtype, jnp.floating)
+    ):
+        raise ValueError(
+            f"labels are {labels.dtype}{list(labels.shape)} for logits {list(logits.shape)}; expected integer class ids"
+            f" {list(logits.shape[:-1])} or floating-point probabilities {list(logits.shape)}"
+        )
+    values = concrete(labels)
+    if (
+        values is not None
+        and is_ids(labels)
+        and values.size
+        and not (values.min() >= 0 and values.max() < num_classes)
+    ):
+        bad = values.min() if values.min() < 0 else values.max()
+        raise ValueError(
+            f"label {bad} is outside 0..{num_classes - 1}; the logits have {num_classes} classes"
+        )
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    return logits, labels if is_ids(labels) else labels.astype(logits.dtype)
+
+
+def counts_of(class_counts: ArrayLike, logits: jax.Array | None = None) -> jax.Array:
+    """Class counts as floating point, checked for length, and for values where they can be seen."""
+    values = concrete(class_counts)
+    shape = np.shape(class_counts)
+    if len(shape) != 1 or (logits is not None and shape[0] != logits.shape[-1]):
+        wanted = (
+            "[C]" if logits is None else f"[{logits.shape[-1]}], one count a class of the logits"
+        )
+        raise ValueError(f"class_counts has shape {list(shape)}; expected {wanted}")
+    if values is not None and values.size and not values.min() >= 1:
+        raise ValueError(
+            f"class_counts holds {values.min()} (class {values.argmin()}); expected at least 1 image a class"
+        )
+    return jnp.asarray(class_counts, jnp.result_type(float))
+
+
+def no_wrap(labels: jax.Array, num_classes: int) -> jax.Array:
+    """Negative ids would count from the end; send them past it, where a gather fills in NaN."""
+    wide = labels.astype(jnp.int32) if labels.dtype.itemsize < 4 else labels  # int8 ends at 127
+    return jnp.where(wide < 0, num_classes, wide)
+
+
+def at_label(values: jax.Array, labels: jax.Array) -> jax.Array:
+    """values[..., y], or their expectation under probability labels."""
+    if not is_ids(labels):
+        return jnp.sum(labels * values, axis=-1)
+    ids = no_wrap(labels, values.shape[-1])[..., None]
+    return jnp.take_along_axis(values, ids, axis=-1, mode="fill", fill_value=jnp.nan)[..., 0]
+
+
+def below_top(logits: jax.Array) -> jax.Array:
+    """Logits less their maximum: the same softmax, and what is then added to logits near 1e4 keeps
+    its digits.
+    """
+    return logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+
+
+def log_prior(counts: jax.Array, logits: jax.Array) -> jax.Array:
+    return jnp.log(counts / jnp.sum(counts)).astype(logits.dtype)
+
+
+def log_probability_and_complement(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Gives log p_c and log(1 - p_c) for every class, exact also where p_c rounds to 1; [..., C]
+    each, C >= 2.
+    """
+    if logits.shape[-1] < 2:
+        raise ValueError(f"logits have {logits.shape[-1]} class; expected at least 2")
+    logits = below_top(logits)
+    top = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1], dtype=bool)
+    others = jax.nn.logsumexp(jnp.where(top, -jnp.inf, logits), axis=-1, keepdims=True)
+    at_top = others - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+    # Only a class of p_c > 1/2, so the top one, needs the sum over the others: its p_c may round to
+    # 1. For the rest log_softmax and log1p(-p_c) are accurate, and log(1 - p_c) near 0 is not.
+    sure = top & (at_top < -math.log(2.0))
+    log_probs, probs = jax.nn.log_softmax(logits), jax.nn.softmax(logits)
+    # Each log1p sees a number away from -1 where it isn't taken, so that its gradient is finite.
+    at_sure = jnp.log1p(-jnp.exp(jnp.where(sure, at_top, -1.0)))
+    return (
+        jnp.where(sure, at_sure, log_probs),
+        jnp.where(sure, at_top, jnp.log1p(-jnp.where(sure, 0.0, probs))),
+    )
