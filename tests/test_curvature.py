@@ -164,7 +164,7 @@ def test_bad_input_is_one_line(run, tmp_path):
     assert "config.hessian.classes holds 10; expected classes in 0..9" in analyse(
         workdir, **{"hessian.classes": (10,)}
     )
-    assert f"{workdir} holds another network than config.model and config.data describe" in analyse(
+    assert "with another config: model.width (2 there, 4 now); give the flags" in analyse(
         workdir, **{"model.width": 4}
     )
     assert "config.hessian.loss is 'ldam'; known: cross_entropy, run" in analyse(
