@@ -173,6 +173,7 @@ def test_bad_input_is_one_line(run, tmp_path):
     (tmp_path / "config.json").write_bytes((workdir / "config.json").read_bytes())
     assert "holds no checkpoints; give --workdir=RUN" in analyse(tmp_path)
     (tmp_path / "config.json").write_text("{")
+    (tmp_path / "checkpoints" / "7").mkdir(parents=True)
     assert "config.json is damaged" in analyse(tmp_path)
     (tmp_path / "config.json").unlink()
     with pytest.raises(
