@@ -31,8 +31,9 @@ from ltjax.experiment import settings  # noqa: E402
 from ltjax.training import loop  # noqa: E402
 
 TRAIN, TEST = 40, 10
-# tests/test_recipes.py trains every recipe, small. Whole networks of these would take CI minutes each:
-# methods of several views or gradients, and those that differ from a sister in one number or loss, and ResNet-152.
+# tests/test_recipes.py trains every recipe, small. Whole networks of these would take CI minutes
+# each: methods of several views or gradients, those that differ from a sister in one number or
+# loss, and ResNet-152.
 LEFT_OUT = {
     *("balpoe", "cmo", "cmo_balanced_softmax", "sade", "proco", "proco_400", "glmc", "glmc_wide"),
     *("focal_sam", "imbsam", "mislas", "ib", "finetune"),
