@@ -79,11 +79,14 @@ def get_config() -> ConfigDict:
     config.parameters.frozen_statistics = False
 
     config.data = ConfigDict()
-    # cifar10, cifar100, digits, npz (in memory); image_list, folder, tfds:NAME (photographs, decoded
-    # while training)
+    # cifar10, cifar100, digits, npz (in memory); csv, folder, image_list, tfds:NAME (photographs,
+    # decoded while training)
     config.data.name = "cifar10"
-    # where to look first, the photographs' folder, or the .npz file; "" is $LTJAX_DATA_DIR
+    # where to look first, the photographs' folder, or the .npz or .csv file; "" is $LTJAX_DATA_DIR
     config.data.dir = ""
+    # a text file with a class's name a line, or names with commas between, in the order of the
+    # classes' ids; "" is the data's own
+    config.data.class_names = ""
     config.data.download = True  # allowed as the last resort
     config.data.profile = placeholder(str)  # exponential, step, single_majority, counts, full
     config.data.factor = 0.01  # n_min / n_max (exponential, step)
@@ -105,10 +108,18 @@ def get_config() -> ConfigDict:
     config.data.train_list = ""
     config.data.test_list = ""  # the same for the test images
     config.data.val_list = ""  # the same for validation images; "" is none
-    # of each class (folder without train/ and val/), chosen by subset_seed
+    # (csv) which column tells what; "" for one that is not to be used
+    config.data.columns = ConfigDict({"path": "path", "label": "label"})
+    # train, val or test; test_fraction chooses where there is no such column
+    config.data.columns.split = "split"
+    # patient, camera, site: stays together where images are held out
+    config.data.columns.group = "group"
+    config.data.root = ""  # (csv) folder of the relative paths; "" is the file's
+    # of each class (folder without train/ and val/, csv without splits), chosen by subset_seed
     config.data.test_fraction = 0.1
-    # share of each class's training images that is held out (at least one of three) and chooses the
-    # best epoch instead of the test set; 0 is none, or the data's own val split
+    # share of each class's training images that is held out (at least one of three; whole groups
+    # where these are told) and chooses the best epoch instead of the test set; 0 is none, or the
+    # data's own val split
     config.data.validation = 0.0
     config.data.train_split = "train"  # (tfds)
     config.data.test_split = "test"  # what is evaluated
@@ -401,7 +412,7 @@ def get_config() -> ConfigDict:
         )
     # Of photographs nothing is known in advance: what depends on their classes has values that are
     # refused if used.
-    for name in ("image_list", "folder", "tfds", "npz"):
+    for name in ("image_list", "folder", "csv", "tfds", "npz"):
         config.by_dataset[name] = ConfigDict(photographs)
         config.by_dataset[name].data.update(majority_count=0, minority_count=0)
         config.by_dataset[name].sam = ConfigDict({"rho": 0.05})

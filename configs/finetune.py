@@ -17,7 +17,7 @@ def get_config():
     config = base.get_config()
     config.name = "finetune"
     config.data.name = "folder"
-    for name in ("folder", "image_list", "tfds"):  # Lite0's (x - 127) / 128
+    for name in ("folder", "csv", "image_list", "tfds"):  # Lite0's (x - 127) / 128
         config.by_dataset[name].data.update(mean=(0.498,) * 3, std=(0.502,) * 3)
     config.data.crop_scale = (0.25, 1.0)  # ImageNet's 0.08 is for a million photographs
     config.model.name = "efficientnet_lite0"

@@ -219,7 +219,10 @@ def _predict() -> None:
         raise ValueError("--input is missing: a folder of images, an image, a list or an .npz")
     trained = ltjax.load(workdir, checkpoint=_CHECKPOINT.value)
     source = predict.open_source(
-        Path(_INPUT.value).expanduser(), trained.image_shape[2], predict.roots_of(trained)
+        Path(_INPUT.value).expanduser(),
+        trained.image_shape[2],
+        predict.roots_of(trained),
+        trained.config.data.columns.path,
     )
     output = Path(_OUTPUT.value or workdir / "predictions.csv")
     summary = predict.predict_to_csv(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
+from numpy.typing import ArrayLike
 
 from ltjax import fields, recipes
 from ltjax.data.arrays import from_arrays
@@ -25,6 +26,7 @@ def fit(
     workdir: str | Path,
     validation: float | tuple[Any, Any] = 0.0,
     class_names: Sequence[str] | None = None,
+    groups: ArrayLike | Mapping[str, ArrayLike] | None = None,
     epochs: int | None = None,
     model: str | None = None,
     **overrides: Any,
@@ -39,6 +41,8 @@ def fit(
       validation: images that choose the epoch: a share of each class's training images, or
         (images, labels); none by default.
       class_names: C names, by id.
+      groups: of each training image (patient, camera, site), [N]: no group is held out in part; or
+        {"train": ..., "val": ..., "test": ...}, to have it checked that no two splits share one.
       epochs: instead of the recipe's; its milestones scale along.
       model: name of the network instead of the recipe's.
       **overrides: fields of the config by their dotted names, **{"sam.rho": 0.1}.
@@ -57,7 +61,7 @@ def fit(
     given = {"training.epochs": epochs, "model.name": model, "data.validation": share or None}
     for name, value in {**{k: v for k, v in given.items() if v is not None}, **overrides}.items():
         _set(config, name, value)
-    whole = from_arrays(train, test, val=val, class_names=class_names)
+    whole = from_arrays(train, test, val=val, class_names=class_names, groups=groups)
     folder = Path(workdir).expanduser()
     resolved = settings.resolve(config)
     loop.train(resolved, folder, whole)

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ltjax.data import decode, is_streamed
+from ltjax.data.table import read_table
 from ltjax.trained import Trained
 
 TOP = 5
@@ -120,16 +121,19 @@ def predict_to_csv(
     return Summary(sum(found.values()), tuple(unreadable), dict(found.most_common()))
 
 
-def open_source(path: Path, channels: int = 3, roots: Sequence[Path] = ()) -> Source:
+def open_source(
+    path: Path, channels: int = 3, roots: Sequence[Path] = (), column: str = "path"
+) -> Source:
     """What --input names.
 
     Args:
       path: a folder (all images below it), an image, an .npz (its array `images`, else
         `test_images`, else its only array of images: uint8 [N, H, W] or [N, H, W, C]), or a list: a
         text file with a line an image, its path (a label after it is ignored), or a .csv whose
-        header has `path`.
+        header has `column` (its other columns are ignored).
       channels: that the network takes; photographs become grey for one.
       roots: where a list's relative paths are looked for, besides the list's own folder.
+      column: of a .csv that has the paths.
 
     Raises:
       FileNotFoundError: nothing there, or no images in it. ValueError: a file of another kind.
@@ -154,7 +158,7 @@ def open_source(path: Path, channels: int = 3, roots: Sequence[Path] = ()) -> So
         return _arrays(path)
     if path.suffix.lower() in decode.suffixes():
         return Source([str(path)], partial(_read_file, channels, [path]))
-    names = _listed(path)
+    names = _listed(path, column)
     files = [_placed(name, (path.parent, *roots)) for name in names]
     return Source(names, partial(_read_file, channels, files))
 
@@ -251,25 +255,18 @@ def _arrays(path: Path) -> Source:
     return Source(names, images.__getitem__, as_is=True)
 
 
-def _listed(path: Path) -> list[str]:
-    """Paths in a list, a line each."""
+def _listed(path: Path, column: str) -> Sequence[str]:
+    """Paths in a list, a line each, or in a CSV's column."""
+    if path.suffix.lower() in (".csv", ".tsv"):
+        advice = f"call the one of the paths {column}"
+        return read_table(path, {"path": column}, ("path",), advice).columns["path"]
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(
             f"{path} is neither an image (.jpg, .png, .tif, ...), an .npz nor a list in UTF-8"
         ) from None
-    lines = text.splitlines()
-    if path.suffix.lower() == ".csv":
-        rows = list(csv.DictReader(lines))
-        if not rows or "path" not in rows[0]:
-            raise ValueError(
-                f"{path}: its header is {lines[0][:80] if lines else 'missing'!r};"
-                " expected a column named path"
-            )
-        names = [row["path"].strip() for row in rows if row["path"]]
-    else:
-        names = [_without_label(line.strip()) for line in lines if line.strip()]
+    names = [_without_label(line.strip()) for line in text.splitlines() if line.strip()]
     if not names:
         raise ValueError(f"{path} lists no images")
     return names
@@ -300,5 +297,8 @@ def _bar(quiet: bool) -> Progress:
 
 def roots_of(trained: Trained) -> tuple[Path, ...]:
     """Where a run's own lists have their images."""
-    folder = trained.config.data.dir
-    return (Path(folder).expanduser(),) if folder and is_streamed(trained.config.data.name) else ()
+    config = trained.config.data
+    folder = Path(config.root or config.dir).expanduser()
+    if not config.dir or not is_streamed(config.name):
+        return ()
+    return (folder.parent if config.name == "csv" and not config.root else folder,)

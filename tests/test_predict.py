@@ -116,7 +116,11 @@ def test_photographs_become_grey_for_a_network_of_one_channel(tmp_path):
         ("nothing", None, "no such file or folder"),
         ("empty", "folder", "holds no images; expected files such as"),
         ("a.npz", b"no zip", "not a readable .npz"),
-        ("a.csv", b"file,label\nx.jpg,1\n", "expected a column named path"),
+        (
+            "a.csv",
+            b"file,label\nx.jpg,1\n",
+            "line 1: no column 'path'; the header has 'file', 'label'; call",
+        ),
         ("a.txt", b"\n\n", "lists no images"),
         ("a.dat", b"\xff\xfe\x00", "is neither an image"),
     ],

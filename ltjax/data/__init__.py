@@ -4,7 +4,9 @@ the long-tailed subset of each.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -13,8 +15,9 @@ from ltjax.data.arrays import from_arrays, load_npz
 from ltjax.data.cifar import load_cifar10, load_cifar100
 from ltjax.data.dataset import Dataset
 from ltjax.data.digits import load_digits
-from ltjax.data.files import StreamedDataset, load_image_list, load_tfds
+from ltjax.data.files import StreamedDataset, load_image_list, load_tfds, read_text
 from ltjax.data.folders import load_folder
+from ltjax.data.table import load_csv
 from ltjax.names import unknown
 
 __all__ = [
@@ -26,11 +29,13 @@ __all__ = [
     "from_arrays",
     "is_streamed",
     "load",
+    "load_csv",
     "load_folder",
     "load_image_list",
     "load_npz",
     "load_tfds",
     "long_tailed",
+    "renamed",
 ]
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
@@ -41,13 +46,15 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
 }
 """Name in a config -> loader(folder, download)."""
 
-STREAMED = ("image_list", "folder", "tfds:NAME")
-"""Names of what is decoded while training: `load_image_list`, `load_folder`, `load_tfds`."""
+STREAMED = ("image_list", "folder", "csv", "tfds:NAME")
+"""Names of what is decoded while training: `load_image_list`, `load_folder`, `load_csv`,
+`load_tfds`.
+"""
 
 
 def is_streamed(name: str) -> bool:
     """Whether a config's data.name is one of `STREAMED`."""
-    return name in STREAMED[:2] or name.startswith("tfds:")
+    return name in STREAMED[:-1] or name.startswith("tfds:")
 
 
 def load(name: str, folder: str = "", *, download: bool = True) -> Dataset:
@@ -90,7 +97,7 @@ def class_counts(
       counts: the counts themselves, for "counts".
 
     Classes are numbered as their source does it: CIFAR's labels, a list's labels, the names of a
-    folder's classes in alphabetical order.
+    folder's or a CSV's classes in alphabetical order.
 
     Returns:
       int64 [C], in the data set's label order.
@@ -142,6 +149,39 @@ def long_tailed(
                 " lower the count"
             )
     return dataset.keep_training(imbalance.subset(dataset.train_labels, counts, seed))
+
+
+def renamed(dataset: Dataset | StreamedDataset, given: str) -> Dataset | StreamedDataset:
+    """The data set with these class names.
+
+    Args:
+      dataset: any.
+      given: a text file with a name a line, or the names with commas between, in the order of the
+        classes' ids; "" leaves the data set's own.
+
+    Raises:
+      FileNotFoundError: no such file. ValueError: another number of names, or one twice.
+    """
+    if not given:
+        return dataset
+    path = Path(given).expanduser()
+    if not path.is_file() and "," not in given:
+        raise FileNotFoundError(
+            f"config.data.class_names is {given}: no such file; expected one with a name a line, or"
+            " names with commas between"
+        )
+    lines = read_text(path).splitlines() if path.is_file() else given.split(",")
+    names = [line.strip() for line in lines if line.strip()]
+    if len(names) != dataset.num_classes:
+        raise ValueError(
+            f"config.data.class_names gives {len(names)} names; expected {dataset.num_classes}, one"
+            f" a class of {dataset.name}"
+        )
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"config.data.class_names holds {twice!r} twice; expected different names")
+    ids = dataset.class_ids or range(len(names))
+    return dataclasses.replace(dataset, class_names=tuple(names[label] for label in ids))
 
 
 def _from_source_order(dataset: Dataset | StreamedDataset, counts: np.ndarray) -> np.ndarray:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ltjax.data.dataset import Dataset
 
@@ -15,7 +16,8 @@ Pair = tuple[Any, Any]
 
 
 def load_npz(file: str = "", *, download: bool = False) -> Dataset:
-    """Reads train_images, train_labels and, where there are, val_* and test_* and class_names.
+    """Reads train_images, train_labels and, where there are, val_* and test_*, train_groups (and
+    val_groups, test_groups) and class_names.
 
     Args:
       file: of images uint8 [N, H, W] or [N, H, W, C] and labels [N] or [N, 1]; as `from_arrays`.
@@ -59,6 +61,9 @@ def load_npz(file: str = "", *, download: bool = False) -> Dataset:
         splits["test"],
         val=splits["val"],
         class_names=None if given is None else [str(name) for name in given],
+        groups={
+            split: arrays[f"{split}_groups"] for split in splits if f"{split}_groups" in arrays
+        },
         source=str(path),
     )
 
@@ -69,6 +74,7 @@ def from_arrays(
     *,
     val: Pair | None = None,
     class_names: Sequence[str] | None = None,
+    groups: ArrayLike | Mapping[str, ArrayLike] | None = None,
     source: str = "arrays",
 ) -> Dataset:
     """A data set of images and labels, classes numbered by descending training count.
@@ -78,6 +84,9 @@ def from_arrays(
         [N] or [N, 1] in 0..C-1, or names [N].
       class_names: of the classes by id; of labels that are names, their order. By default the ids,
         or the names in alphabetical order.
+      groups: of each training image (patient, camera, site), numbers or names [N], which stay
+        together when some are held out; or {"train": ..., "test": ...}, to have it checked that no
+        two splits share one.
       source: for errors and the record.
 
     Returns:
@@ -85,7 +94,7 @@ def from_arrays(
 
     Raises:
       ValueError: images or labels of another kind, sizes or channels that differ, a class without
-        training images. One line each.
+        training images, a group in two splits. One line each.
     """
     pairs = {"train": train, "val": val, "test": test}
     images, labels = {}, {}
@@ -112,6 +121,7 @@ def from_arrays(
             )
     if not len(labels["train"]):
         raise ValueError(f"{source}: no training images")
+    train_groups = _groups(groups, labels, source)
     ids, names = _numbered(labels, class_names, source)
     counts = np.bincount(ids["train"], minlength=len(names))
     if not counts.all():
@@ -142,6 +152,7 @@ def from_arrays(
         class_ids=tuple(int(label) for label in order),
         val_images=made.get("val", none)[0],
         val_labels=made.get("val", none)[1],
+        train_groups=train_groups,
     )
 
 
@@ -189,6 +200,33 @@ def _labels(given: Any, what: str) -> np.ndarray:
     if len(labels) and labels.min() < 0:
         raise ValueError(f"{what} hold {labels.min()}; expected 0 or above")
     return labels
+
+
+def _groups(given: Any, labels: Mapping[str, np.ndarray], source: str) -> np.ndarray | None:
+    """Number of each training image's group."""
+    of_splits = given if isinstance(given, Mapping) else {} if given is None else {"train": given}
+    groups: dict[str, np.ndarray] = {}
+    for split, values in of_splits.items():
+        if split not in labels:
+            raise ValueError(
+                f"{source}: groups of {split!r}; expected of {', '.join(map(repr, labels))}"
+            )
+        groups[split] = np.asarray(values)
+        if groups[split].ndim == 2 and groups[split].shape[1] == 1:
+            groups[split] = groups[split][:, 0]
+        if groups[split].shape != labels[split].shape:
+            raise ValueError(
+                f"{source}: {split} groups have shape {list(groups[split].shape)}; expected"
+                f" {list(labels[split].shape)}, one an image"
+            )
+        for other in groups.keys() - {split}:
+            shared = np.intersect1d(groups[split], groups[other])
+            if len(shared):
+                raise ValueError(
+                    f"{source}: group {shared[0].item()!r} is in {other} and in {split}"
+                    f" ({len(shared)} such groups); give a group one split"
+                )
+    return np.unique(groups["train"], return_inverse=True)[1] if "train" in groups else None
 
 
 def _numbered(

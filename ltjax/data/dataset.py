@@ -22,6 +22,8 @@ class Dataset:
       class_ids: the user's id of each class in label order, a permutation of 0..C-1; () where labels
         are the user's own.
       val_images, val_labels: of the validation split; none by default.
+      train_groups: number of each training image's group (patient, camera, site), int [N]; None
+        where none is told.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Dataset:
         default_factory=lambda: np.zeros((0, 1, 1, 1), np.uint8)
     )
     val_labels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
+    train_groups: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for split in ("train", "val", "test"):
@@ -72,7 +75,10 @@ class Dataset:
     def keep_training(self, indices: np.ndarray) -> Dataset:
         """The same data set with these training images alone."""
         return dataclasses.replace(
-            self, train_images=self.train_images[indices], train_labels=self.train_labels[indices]
+            self,
+            train_images=self.train_images[indices],
+            train_labels=self.train_labels[indices],
+            train_groups=None if self.train_groups is None else self.train_groups[indices],
         )
 
     def hold_out(self, indices: np.ndarray) -> Dataset:

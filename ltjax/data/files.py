@@ -48,11 +48,13 @@ class Images:
       reader: of encoded images.
       members: int64 [N], numbers in the reader.
       labels: int32 [N] in 0..C-1.
+      groups: number of each image's group (patient, camera, site), int [N]; None where none is told.
     """
 
     reader: Reader
     members: np.ndarray
     labels: np.ndarray
+    groups: np.ndarray | None = None
 
     def read(self, index: int) -> bytes:
         """Raises decode.Unreadable where the file can't be read at all."""
@@ -65,7 +67,12 @@ class Images:
         return self.reader.name(int(self.members[index]))
 
     def chosen(self, indices: np.ndarray) -> Images:
-        return dataclasses.replace(self, members=self.members[indices], labels=self.labels[indices])
+        return dataclasses.replace(
+            self,
+            members=self.members[indices],
+            labels=self.labels[indices],
+            groups=None if self.groups is None else self.groups[indices],
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +111,10 @@ class StreamedDataset:
     @property
     def train_labels(self) -> np.ndarray:
         return self.train.labels
+
+    @property
+    def train_groups(self) -> np.ndarray | None:
+        return self.train.groups
 
     @property
     def test_labels(self) -> np.ndarray:
@@ -168,7 +179,7 @@ def readable(images: Images, index: int, view) -> np.ndarray:
 
 
 def load_image_list(
-    folder: str, train_list: str, test_list: str, val_list: str = "", **options: int
+    folder: str, train_list: str, test_list: str, val_list: str = "", **options: Any
 ) -> StreamedDataset:
     """The published list format: a line an image, its path under `folder` and its label.
 
@@ -208,7 +219,7 @@ def load_image_list(
 
 
 def load_tfds(
-    name: str, folder: str, *, train_split: str = "train", test_split: str = "test", **options: int
+    name: str, folder: str, *, train_split: str = "train", test_split: str = "test", **options: Any
 ) -> StreamedDataset:
     """A data set that tensorflow-datasets prepared as array_record files, read without TensorFlow.
 
@@ -241,6 +252,8 @@ def numbered(
     labels: Sequence[np.ndarray],
     names: Sequence[str],
     source: str,
+    *,
+    groups: Sequence[np.ndarray | None] | None = None,
     **options: Any,
 ) -> StreamedDataset:
     """The splits, classes by descending training count (equal counts keep their order).
@@ -251,6 +264,7 @@ def numbered(
       labels: theirs in the source's order, int [N] each.
       names: of the classes in the source's order.
       source: where the images came from.
+      groups: of the images, as `Images`.
       **options: further attributes of `StreamedDataset`.
 
     Raises:
@@ -268,8 +282,10 @@ def numbered(
     new = np.empty(len(names), np.int32)
     new[order] = np.arange(len(names), dtype=np.int32)
     train, test, *val = (
-        Images(reader, np.arange(len(old)), new[old])
-        for reader, old in zip(readers, labels, strict=True)
+        Images(reader, np.arange(len(old)), new[old], group)
+        for reader, old, group in zip(
+            readers, labels, groups if groups else [None] * len(readers), strict=True
+        )
     )
     class_names, ids = tuple(names[label] for label in order), tuple(order.tolist())
     options["val"] = val[0] if val else None
@@ -306,7 +322,7 @@ def _list_file(root: Path, name: str, field: str) -> Path:
 
 def _read_list(path: Path) -> tuple[list[str], np.ndarray]:
     paths, labels = [], []
-    for number, line in enumerate(_text(path).splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip():
             continue
         name, _, label = line.strip().rpartition(" ")
@@ -322,8 +338,12 @@ def _read_list(path: Path) -> tuple[list[str], np.ndarray]:
     return paths, np.asarray(labels, np.int64)
 
 
-def _text(path: Path) -> str:
-    """A list's content, with or without a byte-order mark."""
+def read_text(path: Path) -> str:
+    """A list's content, with or without a byte-order mark.
+
+    Raises:
+      ValueError: another encoding; one line.
+    """
     content = path.read_bytes()
     if b"\0" in content:
         raise ValueError(f"{path} is binary or UTF-16; expected a text file in UTF-8")
@@ -338,9 +358,7 @@ def _text(path: Path) -> str:
 
 
 def _check_paths(root: Path, lists: list[list[str]]) -> None:
-    """No path twice, all there. Folders are listed whole: one call a folder instead of one an
-    image.
-    """
+    """No path twice, all there."""
     every = [path for paths in lists for path in paths]
     twice = [path for path, count in Counter(every).items() if count > 1]
     if twice:
@@ -350,9 +368,22 @@ def _check_paths(root: Path, lists: list[list[str]]) -> None:
         raise ValueError(
             f"{len(twice)} paths are listed twice, {where}, such as {twice[0]}; list each image once"
         )
+    missing = missing_files(root, every)
+    if missing:
+        some = ", ".join(every[place] for place in missing[:3])
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(every)} listed images are not under {root}, such as {some};"
+            " is config.data.dir the lists' root?"
+        )
+
+
+def missing_files(root: Path, paths: Sequence[str]) -> list[int]:
+    """Places of those that are not there. Folders are listed whole: one call a folder instead of
+    one an image.
+    """
     folders: dict[str, set[str]] = {}
     missing = []
-    for path in every:
+    for place, path in enumerate(paths):
         folder, name = os.path.split(path)
         if folder not in folders:
             try:
@@ -360,10 +391,5 @@ def _check_paths(root: Path, lists: list[list[str]]) -> None:
             except OSError:
                 folders[folder] = set()
         if name not in folders[folder]:
-            missing.append(path)
-    if missing:
-        some = ", ".join(missing[:3])
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(every)} listed images are not under {root}, such as {some};"
-            " is config.data.dir the lists' root?"
-        )
+            missing.append(place)
+    return missing

@@ -6,13 +6,15 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ltjax.data import decode
 from ltjax.data.files import Files, StreamedDataset, numbered, root_folder
+from ltjax.data.splits import held_out_share
 
-_SPLITS = {
+SPLITS = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -25,7 +27,7 @@ _SPLITS = {
 
 
 def load_folder(
-    folder: str, *, test_fraction: float = 0.1, split_seed: int = 0, **options: int
+    folder: str, *, test_fraction: float = 0.1, split_seed: int = 0, **options: Any
 ) -> StreamedDataset:
     """One sub-folder a class: FOLDER/CLASS/*.jpg, split by a seed; or FOLDER/train/CLASS/,
     FOLDER/test/CLASS/ and, if you like, FOLDER/val/CLASS/.
@@ -55,7 +57,7 @@ def load_folder(
     else:
         names = [path.name for path in _folders(root)]
         paths, labels = _class_folders(root, root, names, passed)
-        held_out = _held_out(labels, len(names), test_fraction, split_seed)
+        held_out = held_out_share(labels, len(names), test_fraction, split_seed)
         found = [
             (
                 [path for path, out in zip(paths, held_out, strict=True) if out == half],
@@ -78,7 +80,7 @@ def _halves(root: Path) -> tuple[list[Path], list[str]]:
     folders = _folders(root)
     found: dict[str, Path] = {}
     for path in folders:
-        split = _SPLITS.get(path.name.lower(), "")
+        split = SPLITS.get(path.name.lower(), "")
         if split in found:
             raise ValueError(
                 f"{root} holds {found[split].name}/ and {path.name}/, two folders of one split;"
@@ -196,16 +198,3 @@ def _check(root: Path, names: Sequence[str], train: np.ndarray, test: np.ndarray
             f"{root}: no test images; expected {root}/test/CLASS/*.jpg beside train, or"
             " config.data.test_fraction above 0"
         )
-
-
-def _held_out(labels: np.ndarray, num_classes: int, fraction: float, seed: int) -> np.ndarray:
-    """Which are, [N]: a seeded share of each class, at least one image of every class that has
-    two.
-    """
-    generator = np.random.default_rng(seed)
-    out = np.zeros(len(labels), bool)
-    for label in range(num_classes):
-        members = generator.permutation(np.flatnonzero(labels == label))
-        share = max(round(fraction * len(members)), 1) if fraction > 0 and len(members) > 1 else 0
-        out[members[:share]] = True
-    return out

@@ -222,7 +222,7 @@ def build(config: ConfigDict, given: data.Dataset | None = None) -> Experiment:
     """
     alone = int(trains_on_one_cpu_device(config.model.name))
     used = devices.use_devices(config.training.batch_size, config.training.cpu_devices or alone)
-    whole = _whole(config.data) if given is None else given
+    whole = data.renamed(_whole(config.data) if given is None else given, config.data.class_names)
     if isinstance(whole, data.Dataset):
         whole = whole.with_channels(config.data.channels)
     counts = data.class_counts(
@@ -274,13 +274,25 @@ def _validated(
             f"config.data.validation is {config.validation}, and {dataset.source} has a validation"
             " split of its own; leave one of them out"
         )
-    members = validation_members(dataset.train_labels, config.validation, config.subset_seed)
+    members = validation_members(
+        dataset.train_labels, config.validation, config.subset_seed, dataset.train_groups
+    )
+    what = "images" if dataset.train_groups is None else "groups"
     if not len(members):
         raise ValueError(
-            f"config.data.validation is {config.validation}, and no class has the three images that"
+            f"config.data.validation is {config.validation}, and no class has the three {what} that"
             " it takes to hold one out"
         )
-    return dataset.hold_out(members)
+    made = dataset.hold_out(members)
+    none = np.flatnonzero(np.bincount(made.val_labels, minlength=made.num_classes) == 0)
+    if not len(none):
+        return made
+    some = ", ".join(made.class_names[label] for label in none[:5])
+    note = (
+        f"validation: {len(none)} of {made.num_classes} classes have too few {what} to hold one out"
+        f" ({some}{', ...' if len(none) > 5 else ''}); the balanced accuracy is the others'"
+    )
+    return dataclasses.replace(made, notes=(*made.notes, note))
 
 
 def class_groups(config: ConfigDict, class_counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -326,9 +338,12 @@ def _whole(config: ConfigDict) -> data.Dataset | data.StreamedDataset:
     if config.name == "image_list":
         lists = config.train_list, config.test_list, config.val_list
         return data.load_image_list(config.dir, *lists, **sizes)
+    split = {"test_fraction": config.test_fraction, "split_seed": config.subset_seed}
     if config.name == "folder":
-        return data.load_folder(
-            config.dir, test_fraction=config.test_fraction, split_seed=config.subset_seed, **sizes
+        return data.load_folder(config.dir, **split, **sizes)
+    if config.name == "csv":
+        return data.load_csv(
+            config.dir, root=config.root, columns=config.columns.to_dict(), **split, **sizes
         )
     splits = {"train_split": config.train_split, "test_split": config.test_split}
     return data.load_tfds(config.name.removeprefix("tfds:"), config.dir, **splits, **sizes)

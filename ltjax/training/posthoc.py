@@ -18,6 +18,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ltjax import devices, metrics, posthoc
+from ltjax.data.splits import grouped_members
 from ltjax.experiment.experiment import Experiment, build
 from ltjax.experiment.initial import analysed_variables
 from ltjax.experiment.settings import check_one_seed
@@ -69,7 +70,7 @@ def analyse(
         dataset.train_labels
     )  # images that the run held out itself
     if not mask.any():
-        mask = posthoc.held_out(labels, config.posthoc.held_out, seed=config.seed)
+        mask = _held_out(labels, dataset.train_groups, config.posthoc.held_out, config.seed)
     fit, whole = (
         Part(members, labels[members], _counts(labels[members], len(own.bias)), own)
         for members in (np.flatnonzero(~mask), np.arange(len(labels)))
@@ -250,6 +251,19 @@ def _seen(config: ConfigDict, source: str, digest: str, val: bool) -> bool | Non
     record = Path(source) / "config.json"
     same = record.is_file() and read_json(record)["data"]["digest"] == digest
     return not val if same else None
+
+
+def _held_out(labels: np.ndarray, groups: np.ndarray | None, share: float, seed: int) -> np.ndarray:
+    """A part of the training images to choose by, whole groups where these are told, bool [N]."""
+    if groups is None:
+        return posthoc.held_out(labels, share, seed=seed)
+    members = grouped_members(labels, groups, share, seed)
+    if not len(members):
+        raise ValueError(
+            "config.posthoc.held_out: every group holds all images of some class, so none can be"
+            " held out; give validation images, or no groups"
+        )
+    return np.isin(np.arange(len(labels)), members)
 
 
 def _own_held_out(

@@ -36,6 +36,8 @@ FREE = (
     "hessian.",
     "posthoc.",
     "data.dir",
+    "data.root",
+    "data.class_names",
     "data.download",
     "data.workers",
     "training.cpu_devices",
