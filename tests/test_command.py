@@ -69,6 +69,7 @@ def test_train_report_and_evaluate(launch, tmp_path):
     evaluated = launch(*SMALL, f"--workdir={workdir}", "--mode=evaluate")
     assert evaluated.returncode == 0, evaluated.stderr
     assert f"{100 * last['test_accuracy']:.2f} %" in evaluated.stdout
+    assert f"per class, %: 0 {100 * last['per_class'][0]:.1f}, 1 " in evaluated.stdout
     reported = launch(
         "--mode=report", f"--workdir={workdir},{workdir}", f"--output={tmp_path / 'both'}"
     )

@@ -189,10 +189,9 @@ def print_evaluation(
     )
     console = console or _console()
     console.print(table)
-    console.print(
-        "per class, %: " + " ".join(_percent(value) for value in result["per_class"]),
-        markup=False,
-    )
+    pairs = zip(result["class_names"], result["per_class"], strict=True)
+    shown = ", ".join(f"{name} {_percent(value)}" for name, value in pairs)
+    console.print(f"per class, %: {shown}", markup=False)
 
 
 def _console() -> Console:

@@ -124,7 +124,8 @@ def evaluate(
       say: receives a line for each thing to know: what is scored, what was left out.
 
     Returns:
-      Metrics as in metrics.jsonl, and the confusion matrix (`ltjax.workdir.results.shown`).
+      Metrics as in metrics.jsonl, the names of the classes and the confusion matrix
+      (`ltjax.workdir.results.shown`).
 
     Raises:
       ValueError, FileNotFoundError: nothing to evaluate, it can't be read, or it is a run of
@@ -154,7 +155,8 @@ def evaluate(
             say(line)
     found = test_metrics(sums, experiment.groups) if split == "test" else val_metrics(sums)
     found.setdefault("per_class", found.get("val_per_class"))
-    return {**found, "confusion": results.shown(np.asarray(sums.confusion))}
+    names = list(experiment.dataset.class_names)
+    return {**found, "class_names": names, "confusion": results.shown(np.asarray(sums.confusion))}
 
 
 def test_metrics(sums: EvaluationSums, groups: dict[str, np.ndarray]) -> dict[str, Any]:
