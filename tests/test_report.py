@@ -3,10 +3,13 @@
 import io
 import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from ltjax import report
@@ -179,7 +182,8 @@ def test_an_unfinished_run_is_reported_as_such(tmp_path):
 def test_the_page_is_self_contained_well_formed_and_escapes_names(tmp_path):
     written([write_run(tmp_path / "a", name="<script>alert(1)</script>")], tmp_path / "a")
     page = (tmp_path / "a" / "report.html").read_text()
-    assert "<script>" not in page
+    assert page.count("<script>") == 1
+    assert "<script>alert" not in page
     assert page.count("data:image/png;base64,") == 3
     assert not re.search(r'(src|href)="(?!data:)', page)
     open_tags = []
@@ -188,12 +192,87 @@ def test_the_page_is_self_contained_well_formed_and_escapes_names(tmp_path):
         def handle_starttag(self, tag, attrs):
             if tag not in ("meta", "img", "br"):
                 open_tags.append(tag)
+            if tag == "script":
+                assert not attrs
 
         def handle_endtag(self, tag):
             assert open_tags.pop() == tag
 
     Checker().feed(page)
     assert open_tags == []
+
+
+def test_classes_have_their_thumbnails_and_bars(tmp_path):
+    from ltjax.data import from_arrays
+    from ltjax.workdir import thumbnails
+
+    path = write_run(tmp_path / "a")
+    images = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3), dtype=np.uint8)
+    labels = np.arange(30) % 10
+    images[10:] = 0  # of each class the first is taken
+    data = from_arrays((images, labels), class_names=NAMES)
+    thumbnails.write(path, data)
+    tiles = thumbnails.read(path, 10)
+    assert len(tiles) == 10
+    with Image.open(io.BytesIO(tiles[3])) as tile:
+        middle = np.asarray(tile, float)[4::8, 4::8]  # of the 8 pixels each has become
+    first = data.train_images[np.flatnonzero(data.train_labels == 3)[0]]
+    assert np.abs(middle - first).mean() < 30
+    assert thumbnails.read(path, 12) == []
+    written([path], tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg;base64,") == 10
+    assert re.findall(r"--share: ([\d.]+)%", page)[:2] == ["70.0", "65.6"]
+    (path / thumbnails.FILE).write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"classes.png is damaged"):
+        written([path], tmp_path / "out")
+
+
+def test_the_page_links_to_what_a_run_left_of_its_mistakes(tmp_path):
+    path = write_run(tmp_path / "a b")
+    written([path], tmp_path / "out")
+    assert "misclassified" not in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    (path / "misclassified.csv").touch()
+    written([path], tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert re.findall(r'href="(.*?)"', page) == ["../a%20b/misclassified.csv"]
+
+
+CLICKS = """<script>
+const heading = (k) => document.querySelectorAll("table.sortable")[1].tHead.rows[0].cells[k];
+const first = () => document.querySelectorAll("table.sortable")[1].tBodies[0].rows[0].cells[0].textContent.trim();
+const told = [first()];
+for (const k of [2, 2, 0, 0]) {
+  heading(k).querySelector("button").focus();
+  document.activeElement.click();
+  told.push(first(), heading(k).getAttribute("aria-sort"));
+}
+const wide = document.documentElement.scrollWidth > document.documentElement.clientWidth;
+document.body.innerHTML = `TOLD ${told.join(", ")}, ${wide ? "wide" : "fits"} END`;
+</script></body>"""
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Debian's chromium")
+def test_a_browser_sorts_the_tables_and_shows_the_page_without_overflow(tmp_path):
+    path = write_run(tmp_path / "a")
+    written([path], path)
+    page = (path / "report.html").read_text(encoding="utf-8").replace("</body>", CLICKS)
+    (path / "clicked.html").write_text(page, encoding="utf-8")
+    browser = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--window-size=400,900"]
+    browser += ["--disable-background-networking", f"--user-data-dir={tmp_path / 'profile'}"]
+    told = subprocess.run(
+        [*browser, "--dump-dom", (path / "clicked.html").as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
+    assert re.search("TOLD (.*) END", told)[1].split(", ") == [
+        "class 0",
+        *("class 0", "descending", "class 9", "ascending"),
+        *("class 0", "ascending", "class 9", "descending"),
+        "fits",
+    ]
 
 
 def test_hundred_classes_are_drawn_as_a_line(tmp_path):

@@ -15,43 +15,41 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from ltjax.report.tables import Table
+
 NOTE = (
     "Test accuracy in %. What a method leaves open (tau, learning rate, epochs) is chosen on training"
     " images held out with the same long tail, by balanced accuracy; default is the published value;"
-    " the oracle is the best of the candidates on the test set itself, so no result. T is the"
-    " temperature chosen on the held-out images; ECE (expected calibration error), classwise ECE and"
-    " NLL without and with it."
+    " the oracle is the best of the candidates on the test set itself, so no result."
+)
+CALIBRATION_NOTE = (
+    "ECE (expected calibration error), classwise ECE and NLL of the chosen classifiers, without and"
+    " with T, the temperature chosen on the held-out images. A reliability line above the diagonal is"
+    " too unsure, one below it too sure; a dot's area grows with its images."
 )
 SHIFT_NOTE = (
     "Accuracy in % under long-tailed test priors, of the chosen classifiers as they are: forward"
     " falls as the training set does, backward the other way; the number is the factor between the"
     " most and the least probable class."
 )
-TEMPLATE = """{% if classifiers %}<h2>Classifiers after training</h2>
-{% for table in classifiers.tables %}<h3>{{ table.title }}</h3>
-<table><tr>{% for heading in table.headings %}
-<th{% if loop.index0 == table.oracle %} class="oracle"{% endif %}>{{ heading }}</th>{% endfor %}</tr>
-{% for row in table.rows %}<tr>{% for cell in row %}
-<td{% if loop.index0 == table.oracle %} class="oracle"{% endif %}>{{ cell }}</td>{% endfor %}</tr>
-{% endfor %}</table>
-{% endfor %}
-{% for note in classifiers.notes %}<p class="note">{{ note }}</p>
-{% endfor %}
-{% for name, picture in classifiers.pictures.items() %}
-<p><img alt="{{ name }}" src="data:image/png;base64,{{ picture }}"></p>
-{% endfor %}{% endif %}
-"""
 _GROUPS = ("many", "medium", "few")
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
-    """Rows of text under headings; `oracle` is the column that is no result, -1 for none."""
+class Part:
+    """Of the page: tables, notes, and pictures as name -> base64."""
 
     title: str
-    headings: list[str]
-    rows: list[list[str]]
-    oracle: int = -1
+    tables: list[Table]
+    notes: list[str]
+    pictures: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """Of the page: accuracies, calibration, test priors."""
+
+    parts: list[Part]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,20 +104,31 @@ def tables(found: Sequence[Classifiers]) -> list[Table]:
 
 
 def figures(found: Sequence[Classifiers]) -> dict[str, Figure]:
-    """Name -> reliability diagrams of each run."""
-    names = ["posthoc" if len(found) == 1 else f"posthoc_{k + 1}" for k in range(len(found))]
-    return {name: reliability(one) for name, one in zip(names, found, strict=True)}
+    """Name -> reliability diagrams and accuracies by test prior of each run."""
+    made = {}
+    for k, one in enumerate(found):
+        number = "" if len(found) == 1 else f"_{k + 1}"
+        made[f"posthoc{number}"] = reliability(one)
+        made[f"priors{number}"] = by_prior(one)
+    return made
 
 
-def section(found: Sequence[Classifiers], pictures: Mapping[str, str]) -> dict[str, Any]:
-    """What `TEMPLATE` shows: of several runs, the table of all and those of each."""
+def section(found: Sequence[Classifiers], pictures: Mapping[str, str]) -> Section | None:
+    """Of several runs, the table of all and those of each; None of none."""
     if not found:
-        return {}
+        return None
     shown = tables(found) if len(found) > 1 else []
-    for one in found:
-        shown += tables([one])
-    notes = [NOTE, SHIFT_NOTE, *(f"{one.title}: {one.seen}" for one in found if one.seen)]
-    return {"tables": shown, "notes": notes, "pictures": pictures}
+    seen = [f"{one.title}: {one.seen}" for one in found if one.seen]
+    reliable = {name: one for name, one in pictures.items() if name.startswith("posthoc")}
+    priors = {name: one for name, one in pictures.items() if name.startswith("priors")}
+    accuracies = [*shown, *map(_accuracies, found)]
+    return Section(
+        [
+            Part("Classifiers after training", accuracies, [NOTE, *seen], {}),
+            Part("Calibration", list(map(_calibration, found)), [CALIBRATION_NOTE], reliable),
+            Part("Other test priors", list(map(_shifts, found)), [SHIFT_NOTE], priors),
+        ]
+    )
 
 
 def _accuracies(one: Classifiers) -> Table:
@@ -164,21 +173,21 @@ def _calibration(one: Classifiers) -> Table:
 
 
 def _shifts(one: Classifiers) -> Table:
-    first = one.rows[0]["chosen"]["shifted"]
-    forward = sorted(first["forward"], key=float, reverse=True)
-    backward = sorted(first["backward"], key=float)
-    rows = [
-        [
-            row["title"],
-            *(_percent(row["chosen"]["shifted"]["forward"][name]) for name in forward),
-            _percent(row["chosen"]["balanced_accuracy"]),
-            *(_percent(row["chosen"]["shifted"]["backward"][name]) for name in backward),
-        ]
-        for row in one.rows
-    ]
-    ways = [f"forward {name}" for name in forward], [f"backward {name}" for name in backward]
-    headings = ["classifier", *ways[0], "uniform", *ways[1]]
+    rows = [[row["title"], *map(_percent, _by_prior(row).values())] for row in one.rows]
+    headings = ["classifier", *_by_prior(one.rows[0])]
     return Table(f"accuracy under long-tailed test priors, %: {one.title}", headings, rows)
+
+
+def _by_prior(row: dict[str, Any]) -> dict[str, float]:
+    """Test prior, from that of training to its opposite -> accuracy."""
+    shifted = row["chosen"]["shifted"]
+    forward = sorted(shifted["forward"], key=float, reverse=True)
+    backward = sorted(shifted["backward"], key=float)
+    return {
+        **{f"forward {name}": shifted["forward"][name] for name in forward},
+        "uniform": row["chosen"]["balanced_accuracy"],
+        **{f"backward {name}": shifted["backward"][name] for name in backward},
+    }
 
 
 def _side_by_side(found: Sequence[Classifiers]) -> Table:
@@ -236,6 +245,28 @@ def reliability(one: Classifiers) -> Figure:
         axes.set_ylabel("accuracy", fontsize=8)
     grid[0, 0].legend(frameon=False, fontsize=7, loc="upper left")
     figure.suptitle(f"reliability by group: {one.title}", fontsize=10)
+    return figure
+
+
+def by_prior(one: Classifiers) -> Figure:
+    """Accuracy of each chosen classifier by test prior, a line each."""
+    figure, axes = plt.subplots(figsize=(11, 4.2), layout="constrained")
+    for k, row in enumerate(one.rows):
+        values = _by_prior(row)
+        style = ("-", "--", ":")[k // 10 % 3]
+        axes.plot(
+            range(len(values)),
+            [100 * value for value in values.values()],
+            "." + style,
+            linewidth=1,
+            color=f"C{k % 10}",
+            label=row["title"],
+        )
+    axes.set_xticks(range(len(values)), list(values), rotation=20, ha="right")
+    axes.set(xlabel="test prior", ylabel="accuracy, %")
+    axes.grid(alpha=0.25)
+    figure.legend(frameon=False, fontsize=8, loc="outside right upper")
+    figure.suptitle(f"accuracy by test prior: {one.title}", fontsize=10)
     return figure
 
 

@@ -13,10 +13,10 @@ from ltjax import devices
 from ltjax.experiment.experiment import Experiment
 from ltjax.experiment.fork import fork_of
 from ltjax.experiment.state import TrainState
-from ltjax.workdir import results
+from ltjax.workdir import results, thumbnails
 from ltjax.workdir.checkpoint import Checkpoints, Restored
 from ltjax.workdir.lock import Lock
-from ltjax.workdir.workdir import Scalars, Workdir
+from ltjax.workdir.workdir import Scalars, Workdir, writing
 
 
 class Record:
@@ -47,6 +47,9 @@ class Record:
             undone.callback(self._release)
             self._folder = Workdir(path, writes=writes)
             self._folder.begin(config, experiment.dataset, experiment.class_counts)
+            if writes and not self._folder.read_metrics():
+                with writing(path):
+                    thumbnails.write(path, experiment.dataset)
             self._scalars = Scalars(path, config, writes=writes)
             undone.pop_all()
         self._checkpoints = Checkpoints(
