@@ -100,6 +100,7 @@ def write_posthoc(workdirs: Sequence[Path], output: Path, console: Console | Non
     output.mkdir(parents=True, exist_ok=True)
     section = posthoc.section(classifiers, _drawn(posthoc.figures(classifiers), output))
     title = " and ".join(one.title for one in classifiers)
+    assert section is not None  # there are classifiers
     write_atomically(output / "report.html", page.of_classifiers(title, section))
     console = console or tables.console()
     for table in posthoc.tables(classifiers):
