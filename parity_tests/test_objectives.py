@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import torch
 from torch.nn import functional as F
@@ -337,3 +338,51 @@ def test_cmo_leaves_a_batch_as_it_is_with_the_other_probability():
     )
     np.testing.assert_array_equal(batch.images, images)
     assert float(batch.lam) == 1.0
+
+
+def test_influence_balanced_steps_end_in_the_same_parameters():
+    """Five steps of SGD with momentum, BatchNorm in between: the weight of each image is learned
+    through.
+    """
+    objective = objectives.OBJECTIVES["influence_balanced"].make(given(), alpha=100.0, epsilon=1e-3)
+    variables = double(Small().init(jax.random.key(1), jnp.zeros((2, 2, 2, 3))))
+    weights = COUNTS**-1.0 / np.mean(COUNTS**-1.0)
+    theirs = Torch(variables["params"])
+    leaves = jax.tree.leaves(theirs.tensors, is_leaf=torch.is_tensor)
+    descent = torch.optim.SGD(leaves, lr=0.02, momentum=0.9)
+    optimizer = optax.sgd(0.02, momentum=0.9)
+    params, state = variables["params"], optimizer.init(variables["params"])
+
+    @jax.jit
+    def step(params, state, images, labels):
+        def whole(params):
+            def forward(images, **options):
+                stated = variables | {"params": params}
+                return Small().apply(
+                    stated, images, train=True, mutable=["batch_stats"], **options
+                )[0]
+
+            batch = objectives.Batch(images, labels)
+            return objective.loss(forward, batch, weights, (), jax.random.key(0))[0]
+
+        updates, after = optimizer.update(jax.grad(whole)(params), state)
+        return optax.apply_updates(params, updates), after
+
+    for seed in range(5):
+        (images,), labels = drawn(seed, 1)
+        params, state = step(params, state, images, labels)
+        features = theirs.features(images)
+        losses_of = reference_methods.influence_balanced(
+            theirs.linear(features, "linear"),
+            torch.tensor(labels),
+            features,
+            alpha=100.0,
+            epsilon=1e-3,
+            class_weights=torch.tensor(weights),
+        )
+        descent.zero_grad()
+        losses_of.mean().backward()
+        descent.step()
+    assert_close(params, jax.tree.map(lambda leaf: leaf.detach().numpy(), theirs.tensors))
+    moved = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), params, variables["params"])
+    assert max(jax.tree.leaves(moved)) > 0.01

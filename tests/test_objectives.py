@@ -117,6 +117,25 @@ def test_a_stage_with_another_objective_has_its_memory_anew(toy_config):
     assert [leaf.shape for leaf in jax.tree.leaves(built.state_like(1).memory)] == [(), (10,)]
 
 
+def test_each_expert_is_evaluated(digits_config):
+    digits_config.model.name = "experts_resnet8"
+    digits_config.objective.name = "balpoe"
+    built = experiment.build(settings.resolve(digits_config))
+    variables = built.create_state().variables
+    sums = programs.create(built).evaluate(variables)
+    row = loop.test_metrics(jax.device_get(sums), built.groups)
+    images = (built.dataset.test_images / 255 - built.recipe.mean) / built.recipe.std
+    each = built.recipe.model.apply(variables, jnp.asarray(images, jnp.float32), branches=True)
+    expected = np.mean(np.argmax(each, -1) == built.dataset.test_labels, axis=1)
+    found = [one["test_accuracy"] for one in row["experts"]]
+    np.testing.assert_allclose(found, expected, atol=0.5 / len(images))
+    groups = [np.mean([one[name] for name in ("many", "medium", "few")]) for one in row["experts"]]
+    assert len(set(found)) == 3
+    assert min(groups) >= 0
+    mean = np.mean(np.argmax(np.mean(each, 0), -1) == built.dataset.test_labels)
+    np.testing.assert_allclose(row["test_accuracy"], mean, atol=0.5 / len(images))
+
+
 def test_an_unknown_objective_names_the_nearest(digits_config):
     digits_config.objective.name = "clasify"
     with pytest.raises(

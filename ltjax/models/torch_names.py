@@ -34,6 +34,8 @@ def schemes(name: str) -> dict[str, Callable[[Path], str]]:
         return {scheme: _efficientnet(name, module) for scheme, module in named.items()}
     if name.startswith("reslt_"):
         return {"authors": _reslt}
+    if name.startswith("experts_"):
+        return {"authors": _experts}
     if name.removesuffix("_cifar") == name and re.match(
         r"res(net(10|18|34|50|101|152)|next)", name
     ):
@@ -68,6 +70,17 @@ def _reslt(path: Path) -> str:
     if path[1] in branches:
         return _join([branches[path[1]]], path)
     return _join(["model", *_resnet_modules(path)], path)
+
+
+def _experts(path: Path) -> str:
+    """As RIDE's and SADE's programs: layer2s.E.B of expert E, linears.E."""
+    expert = re.match(r"expert(\d+)_layer(\d)_(\d+)$", path[1])
+    if expert:
+        number, stage, block = expert.groups()
+        return _join([f"layer{stage}s", number, block, *path[2:-1]], path)
+    if path[1].startswith("linear_"):
+        return _join(["linears", path[1].removeprefix("linear_")], path)
+    return _join(_resnet_modules(path), path)
 
 
 def _efficientnet(

@@ -186,3 +186,7 @@ def print_evaluation(
     pairs = zip(result["class_names"], result["per_class"], strict=True)
     shown = ", ".join(f"{name} {tables.percent(value)}" for name, value in pairs)
     console.print(f"per class, %: {shown}", markup=False)
+    for number, expert in enumerate(result.get("experts", ()), 1):
+        groups = [tables.percent(expert[name]) for name in expert if name != "test_accuracy"]
+        told = f"expert {number} alone, %: {tables.percent(expert['test_accuracy'])}"
+        console.print(f"{told} ({' / '.join(groups)})" if groups else told, markup=False)

@@ -161,7 +161,7 @@ def evaluate(
 
 def test_metrics(sums: EvaluationSums, groups: dict[str, np.ndarray]) -> dict[str, Any]:
     """Metrics of one evaluation: loss, top-1 (and top-5 for 100 classes or more), groups, balanced,
-    per class; shares in [0, 1]. A class without test images has None, a group of such is left out.
+    per class, and of experts each one's accuracy and groups; shares in [0, 1]. A class without test images has None, a group of such is left out.
 
     Raises:
       ValueError: no image was evaluated.
@@ -183,7 +183,16 @@ def test_metrics(sums: EvaluationSums, groups: dict[str, np.ndarray]) -> dict[st
     )
     row["macro_precision"], _, row["macro_f1"] = metrics.macro_precision_recall_f1(sums.confusion)
     row["per_class"] = _rounded(metrics.per_class_accuracy(sums.confusion))
+    if len(sums.experts):
+        row["experts"] = [_of_expert(np.asarray(one), groups) for one in sums.experts]
     return row
+
+
+def _of_expert(confusion: np.ndarray, groups: dict[str, np.ndarray]) -> dict[str, float]:
+    """What one expert alone reaches: accuracy, and of the groups."""
+    means = metrics.group_accuracy(confusion, groups)
+    means = {name: float(value) for name, value in means.items() if not math.isnan(value)}
+    return {"test_accuracy": metrics.accuracy(confusion), **means}
 
 
 def _rounded(values: np.ndarray) -> list[float | None]:

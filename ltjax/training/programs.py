@@ -18,7 +18,7 @@ from ltjax.data.files import Images, readable
 from ltjax.experiment.experiment import Experiment
 from ltjax.experiment.recipe import Settings, num_outputs
 from ltjax.experiment.state import TrainState
-from ltjax.training.evaluation import EvaluationSums, evaluate_all, evaluate_batch
+from ltjax.training.evaluation import EvaluationSums, evaluate_all, evaluate_batch, experts_of
 from ltjax.training.step import train_step, train_steps
 
 LONG = 500
@@ -176,9 +176,8 @@ class Programs:
         outputs = num_outputs(
             self._experiment.stages[stage].config, self._experiment.dataset.num_classes
         )
-        return self.together(
-            [devices.put(EvaluationSums.zeros(outputs), self._place) for _ in range(self._seeds)]
-        )
+        none = EvaluationSums.zeros(outputs, experts_of(self._experiment.recipes[stage].model))
+        return self.together([devices.put(none, self._place) for _ in range(self._seeds)])
 
 
 class StreamedPrograms(Programs):
