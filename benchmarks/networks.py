@@ -15,7 +15,6 @@ import argparse
 import functools
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -30,7 +29,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.train import READY, take_turns  # noqa: E402
+from benchmarks.train import READY, cpu_name, take_turns  # noqa: E402
 
 
 class Case(NamedTuple):
@@ -194,7 +193,7 @@ def main() -> None:
             "what": __doc__.splitlines()[0],
             "rows": rows,
             "cores": os.cpu_count(),
-            "host": platform.machine(),
+            "cpu": cpu_name(),
             "load": os.getloadavg(),
             "revision": git(["git", "rev-parse", "--short=12", "HEAD"]).stdout.strip(),
             "time": time.strftime("%Y-%m-%d"),

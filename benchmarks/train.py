@@ -384,6 +384,18 @@ def take_turns(
     }
 
 
+def cpu_name() -> str:
+    """Of the first core, with the widest vectors that it has."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or platform.machine()
+    fields = dict(line.split(":", 1) for line in text.split("\n\n")[0].splitlines() if ":" in line)
+    found = {name.strip(): value.strip() for name, value in fields.items()}
+    widest = [name for name in ("amx_bf16", "avx512f", "avx2") if name in found.get("flags", "")]
+    return ", ".join([found.get("model name", platform.machine()), *widest[:1]])
+
+
 def until(process: subprocess.Popen[str], line: str) -> list[str]:
     """What it prints up to a line, or to its end."""
     said: list[str] = []
@@ -462,7 +474,7 @@ def main() -> None:
         }
         record |= {
             "cores": os.cpu_count(),
-            "host": platform.machine(),
+            "cpu": cpu_name(),
             "revision": revision,
             "time": time.strftime("%Y-%m-%d"),
         }

@@ -32,7 +32,6 @@ from ltjax.experiment.state import (
     first_memory,
     initial_variables,
 )
-from ltjax.models.registry import trains_on_one_cpu_device
 from ltjax.workdir.checkpoint import Mismatch
 
 
@@ -220,8 +219,7 @@ def build(config: ConfigDict, given: data.Dataset | None = None) -> Experiment:
       ValueError: values that do not fit together or a corrupt data file; FileNotFoundError: no
         data. One line each.
     """
-    alone = int(trains_on_one_cpu_device(config.model.name))
-    used = devices.use_devices(config.training.batch_size, config.training.cpu_devices or alone)
+    used = devices.use_devices(config.training.batch_size, config.training.cpu_devices)
     whole = data.renamed(_whole(config.data) if given is None else given, config.data.class_names)
     if isinstance(whole, data.Dataset):
         whole = whole.with_channels(config.data.channels)

@@ -54,16 +54,6 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 """Name in a config -> network."""
 
 
-def trains_on_one_cpu_device(name: str) -> bool:
-    """Whether a network trains faster on one host device with all cores than shared over one a
-    core: those of 64 channels and more (benchmarks/networks.py).
-
-    Their time is in large matrix products, which use all cores anyway; the narrow ones' and
-    EfficientNet's in reductions and elementwise passes, which do not.
-    """
-    return MODELS[name].func in (ResNet, ResLTPhotographs)  # type: ignore[attr-defined]
-
-
 def create(name: str, num_classes: int, **options: Any) -> nn.Module:
     """A network by name.
 
