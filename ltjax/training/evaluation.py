@@ -47,7 +47,7 @@ def evaluate_batch(
     images, labels = spread(recipe, (images, labels))
     images, labels = targets(recipe, augment.normalize(images, recipe.mean, recipe.std), labels)
     experts = experts_of(recipe.model)
-    options = {"branches": True} if experts else {}
+    options: dict[str, Any] = {"branches": True} if experts else {}
     logits: jax.Array = recipe.model.apply(variables, images, train=False, **options)  # type: ignore[assignment]
     each, logits = logits, jnp.mean(logits, axis=0) if experts else logits
     num_classes = logits.shape[-1]
