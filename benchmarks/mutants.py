@@ -1,13 +1,16 @@
 """Would the tests notice a small mistake? Each mutant of a module is run against its tests.
 
-    python benchmarks/mutants.py --folder /somewhere --sample 20 --out docs/results/mutants.json
+    python benchmarks/mutants.py --folder /somewhere --minutes 30 --out docs/results/mutants.json
 
-A mutant is the module with one change (`+` for `-`, `<` for `<=`, a constant, a default, a keyword
-left out, a cast, a check or a private helper skipped, `sum` for `mean`, a statement left out). It is
-killed if a test fails or can't be collected; one whose tests do not end in time is counted apart. Of a module's test files those
-tests are run that call the changed function, the quickest first; a first run of the files, without
-a change, finds out which those are. Everything happens in copies of the tree. Every verdict is
-noted in the folder, and the same command goes on where it stopped.
+A mutant is a module with one change (see mutations.py). It is killed if a test fails or can't be
+collected; one whose tests take many times their usual processor time is counted apart. Of a
+module's test files those tests are run that call the changed function, the quickest first, up to
+the first failure; one run of each file, with functions that note their calls, finds out which
+those are. Everything
+happens in a copy of the tree. Mutants are tried in a seeded order in which every beginning holds
+the same share of each module, so that a run that is stopped leaves a stratified sample. Verdicts
+are noted in the folder, and the same command goes on where it stopped. With --again the survivors
+that have no reason ("why") in the record are judged anew.
 
 Why not mutmut or cosmic-ray: mutmut 3 forks from the process that ran the tests, and a process that
 has used JAX can't be forked (its threads' locks stay held); cosmic-ray starts a Python for each
@@ -18,325 +21,278 @@ Here a process that has imported JAX and not used it is forked, and compiled pro
 from __future__ import annotations
 
 import argparse
-import ast
+import builtins
+import compileall
 import datetime
+import hashlib
+import importlib
 import json
+import math
 import os
-import random
+import py_compile
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import traceback
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from mutations import Mutant, mutants, noting
 
 ROOT = Path(__file__).resolve().parents[1]
-_LOSSES = ["tests/test_losses.py", "parity_tests/test_losses.py"]
-_OPTIM = ["tests/test_optim.py", "parity_tests/test_sam.py", "parity_tests/test_schedules.py"]
-_HESSIAN = ["tests/test_hessian.py"]
-_AUGMENT = ["tests/test_augment.py", "parity_tests/test_augment.py"]
-TARGETS = {
-    "ltjax/losses/inputs.py": [*_LOSSES, "parity_tests/test_counts_and_weights.py"],
-    "ltjax/losses/per_example.py": [*_LOSSES, "parity_tests/test_counts_and_weights.py"],
-    "ltjax/reweighting.py": [
-        "tests/test_reweighting.py",
-        "parity_tests/test_counts_and_weights.py",
-    ],
-    "ltjax/imbalance.py": ["tests/test_imbalance.py", "parity_tests/test_counts_and_weights.py"],
-    "ltjax/sampling.py": ["tests/test_sampling.py", "parity_tests/test_sampling.py"],
-    "ltjax/metrics.py": ["tests/test_metrics.py"],
-    "ltjax/optim/sam.py": _OPTIM,
-    "ltjax/optim/schedules.py": _OPTIM,
-    "ltjax/optim/optimizers.py": _OPTIM,
-    "ltjax/hessian/lanczos.py": _HESSIAN,
-    "ltjax/hessian/spectrum.py": _HESSIAN,
-    "ltjax/hessian/operator.py": [*_HESSIAN, "parity_tests/test_hessian.py"],
-    "ltjax/augment/basic.py": _AUGMENT,
-    "ltjax/augment/mixing.py": _AUGMENT,
+RECORD = ROOT / "docs/results/mutants.json"
+TESTS = {
+    "losses": ["losses", "method_losses", "mislas", "counts_and_weights", "properties"],
+    "reweighting": ["reweighting", "counts_and_weights", "properties"],
+    "imbalance": ["imbalance", "counts_and_weights"],
+    "sampling": ["sampling", "properties"],
+    "metrics": ["metrics", "properties"],
+    "optim": ["optim", "sam", "schedules"],
+    "hessian": ["hessian", "properties"],
+    "augment": ["augment", "operations", "strong_views", "photographs"],
+    "objectives": ["objectives", "proco", "method_losses"],
+    "posthoc": ["posthoc", "properties"],
 }
-"""Module -> the test files that are there for it: tests/ in float32, parity_tests/ in float64."""
-
-_SWAPPED: dict[type, list[type]] = {
-    **{ast.Add: [ast.Sub], ast.Sub: [ast.Add], ast.Mult: [ast.Div], ast.Div: [ast.Mult]},
-    **{ast.Pow: [ast.Mult], ast.BitAnd: [ast.BitOr], ast.BitOr: [ast.BitAnd]},
-    **{ast.Lt: [ast.LtE], ast.LtE: [ast.Lt], ast.Gt: [ast.GtE], ast.GtE: [ast.Gt]},
-    **{ast.Eq: [ast.NotEq], ast.NotEq: [ast.Eq], ast.Is: [ast.IsNot], ast.IsNot: [ast.Is]},
-    **{ast.And: [ast.Or], ast.Or: [ast.And]},
+"""Module or package -> its tests, tests/test_NAME.py in float32, parity_tests/ in float64."""
+WITHIN_A_FILE = {
+    "parity_tests/test_photographs.py": "color_jitter",
+    "tests/test_photographs.py": "color_jitter",
 }
-_PAIRS = [
-    *(("maximum", "minimum"), ("max", "min"), ("argmax", "argmin"), ("sum", "mean")),
-    *(("ceil", "floor"), ("zeros_like", "ones_like"), ("any", "all"), ("sorted", "list")),
-]
-_NAMES = {a: b for pair in _PAIRS for a, b in (pair, pair[::-1])}
-_SKIPPED_CALLS = {
-    *("astype", "abs", "square", "sqrt", "exp", "log", "maximum", "minimum", "clip"),
-    *("stop_gradient", "nan_to_num", "flip", "sorted", "mean"),
-}
-_PASSED_OVER = (ast.JoinedStr, ast.Import, ast.ImportFrom, ast.arg)
+"""Of files that are mainly there for something else: the tests that are taken, as pytest's -k."""
 
 
-class Mutant(NamedTuple):
-    """One change: the innermost function it is in ("" for the module), its line, its text."""
-
-    function: str
-    line: int
-    before: str
-    after: str
-    source: str
-
-
-class _Change(NamedTuple):
-    function: str
-    parent: ast.AST
-    field: str
-    index: int | None
-    old: Any
-    new: Any
+def targets() -> dict[str, str]:
+    """File -> its key in TESTS; files with something to change."""
+    found = {}
+    for name in TESTS:
+        folder = ROOT / "ltjax" / name
+        files = sorted(folder.glob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
+        found |= {str(file.relative_to(ROOT)): name for file in files}
+    return found
 
 
-def mutants(source: str, count: int, seed: int = 0) -> tuple[list[Mutant], int]:
-    """A seeded choice of `count` mutants of a module's source (0: all), and how many there are."""
-    tree = ast.parse(source)
-    changes = list(_changes(tree, ""))
-    chosen = changes if not count else random.Random(seed).sample(changes, min(count, len(changes)))
-    made = []
-    for change in chosen:
-        before = _text(change, change.old)
-        _put(change, change.new)
-        after, whole = _text(change, change.new), ast.unparse(tree)
-        _put(change, change.old)
-        line = getattr(change.old, "lineno", getattr(change.parent, "lineno", 0))
-        made.append(Mutant(change.function, line, before, after, whole))
-    return made, len(changes)
-
-
-def _text(change: _Change, value: ast.AST) -> str:
-    operator = isinstance(value, ast.operator | ast.cmpop | ast.boolop)
-    return " ".join(ast.unparse(change.parent if operator else value).split())[:100]
-
-
-def _put(change: _Change, value: Any) -> None:
-    if change.index is None:
-        setattr(change.parent, change.field, value)
-    else:
-        getattr(change.parent, change.field)[change.index] = value
-
-
-def _changes(node: ast.AST, function: str) -> Iterator[_Change]:
-    for field, value in ast.iter_fields(node):
-        if field in ("annotation", "returns", "decorator_list", "type_comment"):
-            continue
-        children = enumerate(value) if isinstance(value, list) else [(None, value)]
-        for index, child in children:
-            if not isinstance(child, ast.AST) or isinstance(child, _PASSED_OVER):
-                continue
-            if isinstance(child, ast.AnnAssign | ast.Assign) and not function:
-                continue  # __all__, the dicts of names
-            inner = function
-            if isinstance(child, ast.FunctionDef | ast.ClassDef):
-                inner = f"{function}.{child.name}" if function else child.name
-            for new in _alternatives(child):
-                yield _Change(function, node, field, index, child, new)
-            if isinstance(child, ast.Raise) or _is_text(child):
-                continue
-            yield from _changes(child, inner)
-
-
-def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-
-
-def _alternatives(node: ast.AST) -> Iterator[Any]:
-    for swapped in _SWAPPED.get(type(node), []):
-        yield swapped()
-    if isinstance(node, ast.UnaryOp) and not isinstance(node.op, ast.UAdd):
-        yield node.operand
-    if isinstance(node, ast.Constant) and isinstance(node.value, bool | int | float):
-        value = node.value
-        yield ast.Constant(
-            not value
-            if isinstance(value, bool)
-            else value + 1
-            if isinstance(value, int)
-            else 2 * value
-            if value
-            else 1.0
-        )
-    if isinstance(node, ast.If | ast.IfExp | ast.While):
-        negated = ast.UnaryOp(ast.Not(), node.test)
-        yield type(node)(**{**dict(ast.iter_fields(node)), "test": negated, "lineno": node.lineno})
-    if isinstance(node, ast.Call):
-        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-        fields = dict(ast.iter_fields(node))
-        if name in _NAMES:
-            func = ast.Name(_NAMES[name], ast.Load())
-            if isinstance(node.func, ast.Attribute):
-                func = ast.Attribute(node.func.value, _NAMES[name], ast.Load())
-            yield ast.Call(**{**fields, "func": func})
-        if name in _SKIPPED_CALLS or (name.startswith("_") and node.args):
-            module = (
-                isinstance(node.func, ast.Name)
-                or (
-                    isinstance(node.func.value, ast.Name)
-                    and node.func.value.id in ("jnp", "np", "math")
-                )
-                or name == "stop_gradient"
-            )
-            if not module:
-                yield node.func.value
-            elif node.args:
-                yield node.args[0]
-        for at in range(len(node.keywords)):
-            kept = [keyword for k, keyword in enumerate(node.keywords) if k != at]
-            yield ast.Call(**{**fields, "keywords": kept})
-    if isinstance(node, ast.Raise | ast.AugAssign) or (
-        isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
-    ):
-        yield ast.Pass()
-    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-        used = {each.id for each in ast.walk(node.value) if isinstance(each, ast.Name)}
-        if node.targets[0].id in used:
-            yield ast.Pass()
+def test_files(name: str) -> list[str]:
+    """Of a key of TESTS."""
+    files = [f"{room}/test_{test}.py" for test in TESTS[name] for room in ("tests", "parity_tests")]
+    return [file for file in files if (ROOT / file).exists()]
 
 
 class _Calls:
-    """A pytest plugin: which functions of a file each test calls, and how long it takes."""
+    """A pytest plugin: the functions that each test calls, and its processor time."""
 
-    def __init__(self, file: Path) -> None:
-        self.file, self.tests = str(file), {}
+    def __init__(self) -> None:
+        self.tests: dict[str, list] = {}
+        builtins.__noted__ = set()  # for what is called at import
 
     def pytest_runtest_protocol(self, item: Any, nextitem: Any) -> None:
-        called, began = set(), time.monotonic()
-        self.tests[item.nodeid] = record = [0.0, called]
+        import jax
 
-        def note(frame, event, argument):
-            if event == "call" and frame.f_code.co_filename == self.file:
-                called.add(_plain(frame.f_code.co_qualname))
-            record[0] = time.monotonic() - began
-
-        sys.setprofile(note)
+        jax.clear_caches()  # what an earlier test has traced is called again
+        builtins.__noted__ = called = set()
+        self.tests[item.nodeid] = [time.process_time(), called]
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        sys.setprofile(None)
+        self.tests[nodeid][0] = time.process_time() - self.tests[nodeid][0]
 
 
-def _plain(qualname: str) -> str:
-    """a.<locals>.b.<locals>.<lambda> -> a.b."""
-    parts = [part for part in qualname.split(".") if not part.startswith("<")]
-    return ".".join(parts)
-
-
-def _child(tree: Path, arguments: list[str], plugin: Any = None, result: Path | None = None) -> int:
-    """Forks a pytest in a copy of the tree; the id of the process."""
+def _child(
+    tree: Path, arguments: list[str], seconds: int, log: Path, plugin: _Calls | None = None
+) -> tuple[int, float]:
+    """Pytest in a copy of the tree, as a fork with a limit of processor time: status, seconds."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # JAX warns of forks; here it has not been used yet
         pid = os.fork()
     if pid:
-        return pid
+        _, status, used = os.wait4(pid, 0)
+        return status, used.ru_utime + used.ru_stime
     code = 3
     try:
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+        signal.alarm(20 * seconds)  # one that waits for ever
         os.chdir(tree)
-        sys.path.insert(0, str(tree))
-        quiet = os.open(os.devnull if result is None else f"{result}.log", os.O_WRONLY | os.O_CREAT)
-        os.dup2(quiet, 1)
-        os.dup2(quiet, 2)
+        sys.path[0] = str(tree)
+        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(out, 1)
+        os.dup2(out, 2)
         import pytest
 
         plugins = [] if plugin is None else [plugin]
-        code = int(pytest.main(["-q", "-p", "no:cacheprovider", *arguments], plugins))
-        if plugin is not None and result is not None and not code:
-            tests = {name: [took, sorted(calls)] for name, (took, calls) in plugin.tests.items()}
-            result.write_text(json.dumps(tests), encoding="utf-8")
+        code = int(pytest.main(["-q", "-p", "no:cacheprovider", "-n0", *arguments], plugins))
+        if plugin is not None and not code:
+            tests = {name: [took, sorted(called)] for name, (took, called) in plugin.tests.items()}
+            log.with_suffix(".json").write_text(json.dumps(tests), encoding="utf-8")
+    except BaseException:
+        traceback.print_exc()
     finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(code)
 
 
-def _copy(folder: Path) -> Path:
-    shutil.rmtree(folder, ignore_errors=True)
-    ignored = shutil.ignore_patterns(".git", "__pycache__", "results", ".*_cache")
-    shutil.copytree(ROOT, folder, ignore=ignored)
-    return folder
+class Judge:
+    """Runs mutants against their tests; what it finds out it notes in its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.tree, self.noting = folder, folder / "tree", folder / "noting"
+        for tree in (self.tree, self.noting):
+            shutil.rmtree(tree, ignore_errors=True)
+            ignored = shutil.ignore_patterns(".git", "__pycache__", "results", ".*_cache", "_build")
+            shutil.copytree(ROOT, tree, ignore=ignored)
+        for module in targets():
+            text = noting((ROOT / module).read_text("utf-8"), module)
+            (self.noting / module).write_text(text, encoding="utf-8")
+        # Checked by the text and not by the time: a mutant may be as long as the original.
+        mode = py_compile.PycInvalidationMode.CHECKED_HASH
+        compileall.compile_dir(self.tree / "ltjax", quiet=2, invalidation_mode=mode)
+        self._calls: dict[str, dict[str, Any]] = {}
+
+    def calls(self, file: str) -> dict[str, Any]:
+        """Of each test of a file: processor seconds, and the functions it calls."""
+        if file not in self._calls:
+            digest = hashlib.sha1((ROOT / file).read_bytes()).hexdigest()[:8]
+            log = self.folder / f"{file.replace('/', '_')}.{digest}.log"
+            if not log.with_suffix(".json").exists():
+                chosen = ["-k", WITHIN_A_FILE[file]] if file in WITHIN_A_FILE else []
+                status, _ = _child(self.noting, [file, *chosen], 900, log, _Calls())
+                if os.waitstatus_to_exitcode(status) not in (0, 5):  # 5: none was chosen
+                    raise SystemExit(f"{file} fails without a change; see {log}")
+            noted = log.with_suffix(".json")
+            self._calls[file] = json.loads(noted.read_text("utf-8")) if noted.exists() else {}
+        return self._calls[file]
+
+    def tests(self, module: str, name: str, function: str) -> dict[str, float]:
+        """Those that call the function, the quickest first; those that call any of the module for
+        what is in none, or in one that no test calls.
+        """
+        of_module, took = {}, {}
+        for file in test_files(name):
+            for test, (seconds, called) in self.calls(file).items():
+                if any(one.startswith(f"{module}:") for one in called):
+                    of_module[test] = seconds
+                if f"{module}:{function}" in called:
+                    took[test] = seconds
+        return dict(sorted((took or of_module).items(), key=lambda one: one[1]))
+
+    def verdict(self, module: str, name: str, mutant: Mutant) -> dict[str, Any]:
+        row: dict[str, Any] = {"function": mutant.function, "line": mutant.line}
+        row |= {"column": mutant.column, "before": mutant.before, "after": mutant.after}
+        tests = self.tests(module, name, mutant.function)
+        if not tests:
+            return row | {"killed": False, "why": "no test here calls it"}
+        (self.tree / module).write_text(mutant.source, encoding="utf-8")
+        limit = 30 + int(5 * sum(tests.values()))
+        status, seconds = _child(self.tree, ["-x", *tests], limit, self.folder / "last.log")
+        shutil.copy(ROOT / module, self.tree / module)
+        late = os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGALRM)
+        return row | {"killed": None if late else status != 0, "seconds": round(seconds, 1)}
 
 
-def _calls(module: str, folder: Path) -> dict[str, tuple[float, list[str]]]:
-    """Of each test of the module: seconds, and the functions it calls."""
-    result = folder / f"{module.replace('/', '_')}.calls.json"
-    if not result.exists():
-        tree = _copy(folder / "baseline")
-        pid = _child(tree, ["-x", *TARGETS[module]], _Calls(tree / module), result)
-        if os.waitpid(pid, 0)[1] or not result.exists():
-            raise SystemExit(f"{module}: its tests fail without a change; see {result}.log")
-    return json.loads(result.read_text(encoding="utf-8"))
+def interval(killed: int, judged: int) -> list[float]:
+    """Wilson's of 95 %, as shares."""
+    z, n = 1.96, max(judged, 1)
+    share = killed / n
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    return [round(middle - half, 3), round(middle + half, 3)]
 
 
-def _tests(calls: dict[str, tuple[float, list[str]]], function: str) -> list[str]:
-    """The tests that call a function, the quickest first; all for what no test calls by itself."""
-    by_time = sorted(calls, key=lambda name: calls[name][0])
-    chosen = [name for name in by_time if function in calls[name][1]]
-    return chosen if chosen or function else by_time
-
-
-def judge(module: str, folder: Path, jobs: int, count: int, seed: int) -> Iterator[dict[str, Any]]:
-    """A verdict for each mutant: killed or not, None where the time did not suffice."""
-    calls = _calls(module, folder)
-    waiting, total = mutants((ROOT / module).read_text(encoding="utf-8"), count, seed)
-    noted = folder / f"{module.replace('/', '_')}.jsonl"
-    before = (
-        [json.loads(line) for line in noted.read_text(encoding="utf-8").splitlines()]
-        if noted.exists()
-        else []
-    )
-    done = {(row["line"], row["before"], row["after"]): row for row in before}
-    free = [_copy(folder / f"tree{k}") for k in range(jobs)]
-    running: dict[int, tuple] = {}
-    waiting.reverse()
-    while waiting or running:
-        while free and waiting:
-            mutant = waiting.pop()
-            row = {"function": mutant.function, "line": mutant.line}
-            row |= {"before": mutant.before, "after": mutant.after, "of": total}
-            key = (mutant.line, mutant.before, mutant.after)
-            tests = _tests(calls, mutant.function)
-            if key in done or not tests:
-                yield done.get(key, row | {"killed": False, "why": "no test calls it"})
-                continue
-            tree = free.pop()
-            (tree / module).write_text(mutant.source, encoding="utf-8")
-            limit = 300 + 20 * sum(calls[name][0] for name in tests)
-            pid = _child(tree, ["-x", *tests])
-            running[pid] = (row, tree, time.monotonic(), limit)
-        time.sleep(0.1)
-        for pid, (row, tree, began, limit) in list(running.items()):
-            late = time.monotonic() - began > limit
-            if late:
-                os.kill(pid, signal.SIGKILL)
-            ended, status = os.waitpid(pid, 0 if late else os.WNOHANG)
-            if not ended:
-                continue
-            del running[pid]
-            shutil.copy(ROOT / module, tree / module)
-            free.append(tree)
-            row |= {"killed": None if late else status != 0}
-            row["seconds"] = round(time.monotonic() - began, 1)
-            with noted.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            yield row
+def summary(rows: list[dict[str, Any]], total: int, reasons: dict[tuple, str]) -> dict[str, Any]:
+    """Of a module: counts, and the survivors with what was said of them before."""
+    keys = ("function", "line", "before", "after", "why", "now")
+    survivors = [{k: row[k] for k in keys if k in row} for row in rows if row["killed"] is False]
+    for row in survivors:
+        if reason := reasons.get((row["function"], row["before"], row["after"])):
+            row["why"] = reason
+    killed = sum(row["killed"] is True for row in rows)
+    judged = killed + len(survivors)
+    found = {"mutants": total, "judged": judged, "out_of_time": len(rows) - judged}
+    return found | {"killed": killed, "interval": interval(killed, judged), "survivors": survivors}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, required=True, help="for copies and verdicts")
-    parser.add_argument("--out", type=Path, help="the record, a JSON file")
-    parser.add_argument("--modules", nargs="*", default=list(TARGETS), help="some of them")
-    parser.add_argument("--sample", type=int, default=0, help="mutants a module; 0 is all")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice")
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--folder", type=Path, required=True, help="for the copy and verdicts")
+    parser.add_argument("--out", type=Path, default=RECORD, help="the record, a JSON file")
+    parser.add_argument("--names", nargs="*", default=list(TESTS), help="modules or packages")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="no new mutant after these")
+    parser.add_argument("--seed", type=int, default=0, help="of the order")
+    parser.add_argument("--again", action="store_true", help="survivors without a reason")
     options = parser.parse_args()
-    folder = options.folder.resolve()
+    began, folder = time.monotonic(), options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
+    _prepare(folder)
+    every = targets()
+    modules = {
+        module: mutants((ROOT / module).read_text("utf-8"), options.seed)
+        for module, name in every.items()
+        if name in options.names
+    }
+    # Every beginning of this order holds the same share of each module.
+    order = sorted(
+        ((k + 0.5) / len(found), module, k)
+        for module, found in modules.items()
+        for k in range(len(found))
+    )
+    notes = folder / "verdicts.jsonl"
+    done = _noted(notes)
+    record = json.loads(options.out.read_text("utf-8")) if options.out.exists() else {}
+    old = {
+        module: {
+            (row["function"], row["before"], row["after"]): row["why"]
+            for row in found["survivors"]
+            if "why" in row
+        }
+        for module, found in record.get("modules", {}).items()
+    }
+    judge = Judge(folder)
+    for _, module, k in order:
+        if time.monotonic() - began > 60 * options.minutes:
+            break
+        mutant = modules[module][k]
+        row = done.get(_key(module, mutant))
+        if row is None and not options.again:
+            row = {"module": module, **judge.verdict(module, every[module], mutant)}
+        elif options.again and row and row["killed"] is False and row.get("now") != "killed":
+            if (mutant.function, mutant.before, mutant.after) in old.get(module, {}):
+                continue
+            now = judge.verdict(module, every[module], mutant)["killed"]
+            row |= {"now": "survives" if now is False else "killed"}
+        else:
+            continue
+        done[_key(module, mutant)] = row
+        with notes.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        if False in (row["killed"], row.get("now")):
+            state = row.get("now", "survives")
+            print(
+                f"{module}:{row['line']} {state}: {row['before']}  ->  {row['after']}", flush=True
+            )
+    found = {
+        module: summary(
+            [done[_key(module, one)] for one in given if _key(module, one) in done],
+            len(given),
+            old.get(module, {}),
+        )
+        for module, given in modules.items()
+        if given
+    }
+    killed, judged = (sum(one[key] for one in found.values()) for key in ("killed", "judged"))
+    total = sum(one["mutants"] for one in found.values())
+    print(f"{killed} of {judged} killed, {interval(killed, judged)}, of {total} in all")
+    git = ["git", "rev-parse", "--short", "HEAD"]
+    revision = subprocess.run(git, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    whole = {"date": datetime.date.today().isoformat(), "revision": revision}
+    whole |= {"seed": options.seed, "mutants": total, "judged": judged, "killed": killed}
+    whole |= {"interval": interval(killed, judged), "modules": found}
+    options.out.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+
+
+def _prepare(folder: Path) -> None:
+    """What the children share: compiled programs, and what they would import."""
     os.environ |= {
         "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -344,44 +300,22 @@ def main() -> None:
         "JAX_PLATFORMS": "cpu",
     }
     sys.dont_write_bytecode = True
-    import flax.linen
-    import optax
-    import pytest
-    import sklearn.metrics
-    import torch
+    for name in ("flax.linen", "optax", "pytest", "sklearn.metrics", "torch", "ml_collections"):
+        importlib.import_module(name)
+    for name in ("scipy.sparse.linalg", "orbax.checkpoint"):
+        importlib.import_module(name)
 
-    del flax, optax, pytest, sklearn, torch  # imported for the children, none of them used here
-    record: dict[str, Any] = {
-        "date": datetime.date.today().isoformat(),
-        "revision": subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
-        ).stdout.strip(),
-        "seed": options.seed,
-        "modules": {},
-    }
-    for module in options.modules:
-        rows = []
-        for row in judge(module, folder, options.jobs, options.sample, options.seed):
-            rows.append(row)
-            if row["killed"] is False:
-                print(f"{module}:{row['line']} survived: {row['before']}  ->  {row['after']}")
-        survivors = [row for row in rows if row["killed"] is False]
-        killed = sum(row["killed"] is True for row in rows)
-        of = rows[0]["of"] if rows else 0
-        print(
-            f"{module}: {killed} of {killed + len(survivors)} killed ({of} mutants in all)",
-            flush=True,
-        )
-        keys = ("function", "line", "before", "after", "why")
-        record["modules"][module] = {
-            "mutants": of,
-            "judged": killed + len(survivors),
-            "out_of_time": len(rows) - killed - len(survivors),
-            "killed": killed,
-            "survivors": [{key: row[key] for key in keys if key in row} for row in survivors],
-        }
-        if options.out:
-            options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+def _key(module: str, row: Any) -> tuple:
+    keys = ("function", "line", "column", "before", "after")
+    row = row._asdict() if isinstance(row, Mutant) else row
+    return module, *(row[key] for key in keys)
+
+
+def _noted(notes: Path) -> dict[tuple, dict[str, Any]]:
+    """The last verdict of each mutant."""
+    lines = notes.read_text("utf-8").splitlines() if notes.exists() else []
+    return {_key(row["module"], row): row for row in map(json.loads, lines)}
 
 
 if __name__ == "__main__":
