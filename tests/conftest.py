@@ -5,6 +5,7 @@ kept between tests.
 import os
 from pathlib import Path
 
+import hypothesis
 import jax
 import pytest
 
@@ -18,6 +19,17 @@ if not jax.config.jax_compilation_cache_dir:
 assert (
     len(jax.devices()) == 8
 )  # starts the backend now: later, the first training run would choose the number of devices
+
+# The same few examples each time; `pytest --hypothesis-profile=default` looks further.
+hypothesis.settings.register_profile(
+    "few",
+    max_examples=10,
+    derandomize=True,
+    deadline=None,  # a first example compiles, and machines are busy
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    database=None,
+)
+hypothesis.settings.load_profile("few")
 
 ROOT = Path(__file__).resolve().parents[1]
 

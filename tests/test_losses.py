@@ -82,44 +82,6 @@ def test_equal_counts_give_cross_entropy(name):
     )
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "vector_scaling"])
-def test_adding_a_constant_to_all_logits_changes_nothing(name):
-    logits, labels = example()
-    np.testing.assert_allclose(
-        bound(name)(logits + 5.0, labels), bound(name)(logits, labels), rtol=1e-4, atol=1e-5
-    )
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_one_hot_probabilities_equal_class_ids(name):
-    logits, labels = example()
-    ids, soft = (bound(name)(logits, target) for target in (labels, jax.nn.one_hot(labels, 4)))
-    np.testing.assert_allclose(soft, ids, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_probability_labels_give_the_expected_loss(name):
-    logits, _ = example()
-    probabilities = jax.nn.softmax(jnp.asarray(np.random.default_rng(1).normal(size=(6, 4))))
-    by_class = jnp.stack([bound(name)(logits, jnp.full(6, c)) for c in range(4)], axis=-1)
-    np.testing.assert_allclose(
-        bound(name)(logits, probabilities), jnp.sum(probabilities * by_class, axis=-1), rtol=1e-5
-    )
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_any_leading_shape_and_vmap_agree_with_a_flat_batch(name):
-    logits, labels = example((2, 3))
-    loss = bound(name)
-    flat = loss(logits.reshape(6, 4), labels.reshape(6))
-    assert loss(logits, labels).shape == (2, 3)
-    np.testing.assert_allclose(loss(logits, labels).reshape(6), flat, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(
-        jax.vmap(jax.jit(loss))(logits, labels).reshape(6), flat, rtol=1e-5, atol=1e-6
-    )
-    assert loss(logits[0, 0], labels[0, 0]).shape == ()
-
-
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("soft", [False, True])
 def test_value_and_gradient_are_finite_for_huge_logits(name, soft):
@@ -173,23 +135,6 @@ def test_focal_keeps_its_gradient_where_the_probability_rounds_to_one(gamma):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_bfloat16_logits_are_computed_in_float32(name):
-    logits, labels = example()
-    rounded = logits.astype(jnp.bfloat16)
-    loss = bound(name)(rounded, labels)
-    assert loss.dtype == jnp.float32
-    np.testing.assert_array_equal(loss, bound(name)(rounded.astype(jnp.float32), labels))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_float64_logits_stay_float64(name):
-    with jax.enable_x64(True):
-        logits, labels = example()
-        assert logits.dtype == jnp.float64
-        assert bound(name)(logits, labels).dtype == jnp.float64
-
-
-@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     ("label", "told"), [(4, "label 4 is outside 0..3"), (-1, "label -1 is outside 0..3")]
 )
@@ -235,18 +180,12 @@ def test_label_smoothing_one_ignores_the_label():
         losses.cross_entropy(logits, labels, label_smoothing=1.5)
 
 
-def test_weighted_mean_ignores_classes_of_weight_zero_and_scale_of_the_weights():
+def test_weighted_mean_ignores_classes_of_weight_zero():
     values, labels = jnp.array([1.0, 2.0, 3.0]), jnp.array([0, 1, 1])
     assert losses.weighted_mean(values, labels) == 2.0
     assert losses.weighted_mean(values, labels, jnp.array([0.0, 1.0])) == 2.5
-    weights = jnp.array([3.0, 1.0])
-    np.testing.assert_allclose(losses.weighted_mean(values, labels, weights), 8 / 5, rtol=1e-6)
-    np.testing.assert_allclose(losses.weighted_mean(values, labels, 10 * weights), 8 / 5, rtol=1e-6)
-    np.testing.assert_allclose(
-        losses.weighted_mean(values, jax.nn.one_hot(labels, 2), weights), 8 / 5, rtol=1e-6
-    )
     with pytest.raises(ValueError, match="expected class ids"):
-        losses.weighted_mean(values, labels[:2], weights)
+        losses.weighted_mean(values, labels[:2], jnp.array([3.0, 1.0]))
 
 
 @pytest.mark.parametrize("label", [-1, 2])
