@@ -1,24 +1,27 @@
-"""Hessian-vector products of ResNet-32 against PyTorch's double backward, in float64."""
+"""Hessian-vector products of a ResNet against PyTorch's double backward, in float64."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import torch
 
 from ltjax import hessian, losses, models
 from parity_tests import reference
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
-def test_hvp_of_resnet32_in_evaluation_mode():
+
+def test_hvp_of_resnet8_in_evaluation_mode():
     torch.manual_seed(0)
-    network = reference.ResNet(5, 10).double()
+    network = reference.ResNet(1, 10).double()
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_var.uniform_(0.5, 1.5)
             module.running_mean.normal_(0, 0.1)
     network.eval()
     x, labels = np.random.default_rng(0).normal(size=(4, 16, 16, 3)), np.array([0, 3, 9, 3])
-    variables = models.from_torch("resnet32", network.state_dict())
+    variables = models.from_torch("resnet8", network.state_dict())
     generator = np.random.default_rng(1)
     named = dict(network.named_parameters())
     direction = {
@@ -36,8 +39,8 @@ def test_hvp_of_resnet32_in_evaluation_mode():
     theirs = dict(zip(named, torch.autograd.grad(dot, list(named.values())), strict=True))
 
     buffers = {name: value.numpy() for name, value in network.named_buffers()}
-    vector = models.from_torch("resnet32", {**direction, **buffers})["params"]
-    model = models.create("resnet32", 10, param_dtype=jnp.float64)
+    vector = models.from_torch("resnet8", {**direction, **buffers})["params"]
+    model = models.create("resnet8", 10, param_dtype=jnp.float64)
 
     def loss_fn(params):
         return losses.cross_entropy(
@@ -47,7 +50,7 @@ def test_hvp_of_resnet32_in_evaluation_mode():
     product = jax.jit(lambda params, vector: hessian.hvp(loss_fn, params, vector))(
         variables["params"], vector
     )
-    ours = models.to_torch("resnet32", {"params": product, "batch_stats": variables["batch_stats"]})
+    ours = models.to_torch("resnet8", {"params": product, "batch_stats": variables["batch_stats"]})
     for name, expected in theirs.items():
         expected = expected.numpy()
         assert np.linalg.norm(ours[name] - expected) < 1e-9 * np.linalg.norm(expected), name

@@ -2,6 +2,8 @@
 gradient, every BatchNorm statistic.
 """
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -10,10 +12,12 @@ import pytest
 import torch
 
 from ltjax import augment, losses, models
+from ltjax.models import efficientnet
 from ltjax.models.efficientnet import Block, MBConv
 from ltjax.models.torch_weights import naming
 from parity_tests import pretrained, reference
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
 LABELS = np.array([0, 3, 9, 5, 2, 7])
 STARTS = (0, 2, 4)
 MASKS = np.arange(10)[None] >= np.array(STARTS)[:, None]
@@ -44,15 +48,30 @@ def settled(network, seed=0):
     return network.double()
 
 
-def compare(name, network, model, x, theirs_loss, ours_loss, tolerance=1e-9, **options):
-    """Evaluation logits, training loss, gradients and statistics of the two; `options` go to the
-    Flax module's call.
-    """
+@partial(jax.jit, static_argnums=0)
+def evaluated(model, variables, x):
+    """Compiled once for networks of several namings."""
+    return model.apply(variables, x)
+
+
+def same_logits(name, network, model, x):
+    """In evaluation mode; and the weights come back as they were."""
     variables = models.from_torch(name, network.state_dict())
     with torch.no_grad():
         expected = network.eval()(nchw(x))
     expected = sum(expected) if isinstance(expected, tuple) else expected
-    assert relative(jax.jit(model.apply)(variables, jnp.asarray(x)), expected.numpy()) < 1e-11
+    assert relative(evaluated(model, variables, jnp.asarray(x)), expected.numpy()) < 1e-11
+    back = models.to_torch(name, variables, naming(name, network.state_dict()))
+    for key, value in network.state_dict().items():
+        if not key.endswith("num_batches_tracked"):
+            np.testing.assert_array_equal(back[key], value.numpy())
+
+
+def same_step(name, network, model, x, theirs_loss, ours_loss, tolerance=1e-9, **options):
+    """Training loss, gradients and statistics of the two; `options` go to the Flax module's
+    call.
+    """
+    variables = models.from_torch(name, network.state_dict())
     value = theirs_loss(network.train()(nchw(x)))
     value.backward()
 
@@ -92,32 +111,32 @@ def cross_entropy_pair():
     )
 
 
-@pytest.mark.parametrize("normalized", [False, True])
-def test_resnet18(normalized):
+def test_resnet18():
     torch.manual_seed(0)
-    network = settled(reference.ResNet18(normalized=normalized))
-    assert normalized or sum(parameter.numel() for parameter in network.parameters()) == 11_173_962
-    model = models.create(
-        "resnet18_cifar",
-        10,
-        classifier="normalized" if normalized else "linear",
-        param_dtype=jnp.float64,
-    )
-    compare("resnet18_cifar", network, model, images(16), *cross_entropy_pair())
+    network = settled(reference.ResNet18(normalized=True))
+    assert sum(parameter.numel() for parameter in network.parameters()) == 11_173_962 - 10
+    options = {"classifier": "normalized", "param_dtype": jnp.float64}
+    model = models.create("resnet18_cifar", 10, **options)
+    same_logits("resnet18_cifar", network, model, images(8, 2))
+    network = settled(reference.ResNet18(width=8))
+    model = models.create("resnet18_cifar", 10, width=8, param_dtype=jnp.float64)
+    same_step("resnet18_cifar", network, model, images(16), *cross_entropy_pair())
 
 
 @pytest.mark.parametrize("grouped", [False, True])
 def test_reslt_network_and_loss(grouped):
+    """Gradients with a trunk of three blocks: ResNet-32's own are compared in test_resnet."""
     torch.manual_seed(0)
+    options = {"head": "grouped" if grouped else "batch_norm", "param_dtype": jnp.float64}
     network = settled(reference.ResLT(5, 10, grouped=grouped))
     assert grouped or sum(parameter.numel() for parameter in network.parameters()) == 464_538
-    model = models.create(
-        "reslt_resnet32", 10, head="grouped" if grouped else "batch_norm", param_dtype=jnp.float64
+    same_logits(
+        "reslt_resnet32", network, models.create("reslt_resnet32", 10, **options), images(8, 2)
     )
-    compare(
-        "reslt_resnet32",
-        network,
-        model,
+    same_step(
+        "reslt_resnet8",
+        settled(reference.ResLT(1, 10, grouped=grouped)),
+        models.create("reslt_resnet8", 10, **options),
         images(16),
         lambda branches: reference.reslt(branches, torch.tensor(LABELS), starts=STARTS, beta=0.9),
         lambda branches: losses.reslt(branches, LABELS, branch_masks=MASKS, beta=0.9),
@@ -141,42 +160,51 @@ def test_reslt_loss_value_and_gradient(beta, labels):
     np.testing.assert_allclose(grad, z.grad.numpy(), rtol=1e-10, atol=1e-15)
 
 
-def published_efficientnet():
-    return pretrained.efficientnet_pytorch(
-        size=32, drop_connect_rate=0.0, dropout_rate=0.0, num_classes=10
-    )
+SHALLOW = 0.3
+"""Of the depth: each of the seven stages once, and one block twice, with its shortcut. Networks of
+full depth are compared in evaluation mode, below."""
 
 
 def torchvision_efficientnet():
-    return pretrained.import_torchvision().models.efficientnet_b0(
-        num_classes=10, stochastic_depth_prob=0.0, dropout=0.0
+    torchvision = pretrained.import_torchvision()
+    stages, last = torchvision.models.efficientnet._efficientnet_conf(
+        "efficientnet_b0", width_mult=1.0, depth_mult=SHALLOW
     )
+    return torchvision.models.EfficientNet(
+        stages, 0.0, stochastic_depth_prob=0.0, num_classes=10, last_channel=last
+    )
+
+
+def lite0():
+    package = pytest.importorskip("efficientnet_lite_pytorch")
+    network = package.EfficientNet.from_name(
+        "efficientnet-lite0",
+        depth_coefficient=SHALLOW,
+        drop_connect_rate=0.0,
+        num_classes=10,
+    )
+    network._dropout.p = 0.0
+    return network
 
 
 @pytest.mark.parametrize(
-    ("make", "numerics"),
-    [(published_efficientnet, "tensorflow"), (torchvision_efficientnet, "torch")],
-    ids=["efficientnet-pytorch", "torchvision"],
+    ("name", "make", "options"),
+    [
+        ("efficientnet_b0", torchvision_efficientnet, {"numerics": "torch"}),
+        ("efficientnet_lite0", lite0, {}),
+    ],
+    ids=["b0", "lite0"],
 )
-def test_efficientnet_b0(make, numerics):
+def test_efficientnet_in_training(name, make, options, monkeypatch):
+    full = efficientnet.VARIANTS[name]
+    monkeypatch.setitem(efficientnet.VARIANTS, name, full._replace(depth=SHALLOW))
     torch.manual_seed(0)
     network = settled(make())
-    options = {"numerics": numerics, "stochastic_depth": 0.0, "dropout": 0.0}
-    model = models.create("efficientnet_b0", 10, param_dtype=jnp.float64, **options)
-    compare("efficientnet_b0", network, model, images(32), *cross_entropy_pair(), tolerance=1e-8)
-
-
-def test_lite0_with_its_real_weights():
-    network = pretrained.lite0()
-    network._dropout.p = 0.0
-    network._global_params = network._global_params._replace(drop_connect_rate=0.0)
-    network = network.double()
+    assert len(efficientnet.blocks(name)) == 8
     model = models.create(
-        "efficientnet_lite0", 1000, param_dtype=jnp.float64, stochastic_depth=0.0, dropout=0.0
+        name, 10, param_dtype=jnp.float64, stochastic_depth=0.0, dropout=0.0, **options
     )
-    # Trained weights with squared channel scales up to 1e4: rounding shows four digits earlier than
-    # with fresh ones.
-    compare("efficientnet_lite0", network, model, images(32), *cross_entropy_pair(), tolerance=1e-7)
+    same_step(name, network, model, images(32), *cross_entropy_pair(), tolerance=1e-8)
 
 
 @pytest.mark.parametrize(
@@ -198,46 +226,51 @@ def test_lite0_with_its_real_weights():
             {},
         ),
         (
-            "efficientnet_b3",
-            lambda: pretrained.import_torchvision().models.efficientnet_b3(),
+            "efficientnet_b0",
+            lambda: pretrained.import_torchvision().models.efficientnet_b0(),
             {"numerics": "torch"},
         ),
-        (
-            "efficientnet_b1",
-            lambda: pretrained.efficientnet_pytorch("efficientnet-b1", size=32),
-            {},
-        ),
+        ("efficientnet_b0", lambda: pretrained.efficientnet_pytorch(size=32), {}),
     ],
-    ids=["timm", "timm tf", "timm lite0", "torchvision b3", "efficientnet-pytorch b1"],
+    ids=["timm", "timm tf", "timm lite0", "torchvision", "efficientnet-pytorch"],
 )
 def test_state_dicts_of_every_naming_give_the_same_logits_and_go_back(name, make, options):
     torch.manual_seed(0)
     network = settled(make()).eval()
-    variables = models.from_torch(name, network.state_dict())
     model = models.create(name, 1000, param_dtype=jnp.float64, **options)
-    with torch.no_grad():
-        expected = network(nchw(images(32, 2))).numpy()
-    assert relative(jax.jit(model.apply)(variables, jnp.asarray(images(32, 2))), expected) < 1e-11
-    back = models.to_torch(name, variables, naming(name, network.state_dict()))
-    for key, value in network.state_dict().items():
-        if not key.endswith("num_batches_tracked"):
-            np.testing.assert_array_equal(back[key], value.numpy())
+    same_logits(name, network, model, images(32, 2))
 
 
-def test_parameter_counts_of_all_efficientnets():
-    """Torchvision's, for 1,000 classes; Lite0's from its own network."""
+def test_every_efficientnet_has_torchvisions_blocks_and_the_largest_its_parameters():
+    """Kernel, stride, expansion and channels of each block; all parameters, of 1,000 classes."""
     torchvision = pretrained.import_torchvision()
     for name in [key for key in models.MODELS if key.startswith("efficientnet_b")]:
         with torch.device("meta"):
-            expected = sum(
-                parameter.numel() for parameter in getattr(torchvision.models, name)().parameters()
-            )
-        model = models.create(name, 1000)
-        shapes = jax.eval_shape(
-            lambda model=model: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-        )["params"]
-        assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == expected, name
-    assert expected == 66_347_960  # B7, the last
+            network = getattr(torchvision.models, name)()
+        found = [
+            (at.expand, at.kernel, at.stride, at.in_channels, at.out_channels)
+            for at in efficientnet.blocks(name)
+        ]
+        assert found == [
+            shape_of(module) for module in network.modules() if hasattr(module, "stochastic_depth")
+        ], name
+    model = models.create(name, 1000)
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3))))
+    count = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
+    assert count == sum(parameter.numel() for parameter in network.parameters())
+    assert count == 66_347_960  # B7, the last
+
+
+def shape_of(block):
+    """Of torchvision's MBConv."""
+    depthwise = next(
+        part for part in block.modules() if isinstance(part, torch.nn.Conv2d) and part.groups > 1
+    )
+    convolutions = [part for part in block.block.modules() if isinstance(part, torch.nn.Conv2d)]
+    first, last = convolutions[0], convolutions[-1]
+    channels = first.in_channels if first.groups == 1 else depthwise.in_channels
+    expand = depthwise.in_channels // channels
+    return expand, depthwise.kernel_size[0], depthwise.stride[0], channels, last.out_channels
 
 
 def test_stochastic_depth_drops_whole_examples_and_keeps_their_mean():

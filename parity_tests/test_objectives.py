@@ -17,6 +17,7 @@ from ltjax import losses, objectives
 from ltjax.models.layers import BatchNorm, Linear
 from parity_tests import reference_methods
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
 COUNTS = np.array([50, 20, 8, 3])
 BATCH, CLASSES, FEATURES = 12, 4, 6
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}  # float64 through two BatchNorms; observed below 1e-12
@@ -48,6 +49,7 @@ def double(tree):
     return jax.tree.map(lambda leaf: leaf.astype(jnp.float64), tree)
 
 
+@partial(jax.jit, static_argnums=0)
 def ours(objective, variables, batch, memory=()):
     """Value, gradients, logits, statistics and memory of a step's loss."""
     model = objective.heads(Small())
@@ -125,7 +127,7 @@ def assert_close(ours, theirs):
 
 def started(objective):
     model = objective.heads(Small())
-    return double(model.init(jax.random.key(1), jnp.zeros((2, 2, 2, 3))))
+    return double(jax.jit(model.init)(jax.random.key(1), jnp.zeros((2, 2, 2, 3))))
 
 
 def balanced(logits, labels):

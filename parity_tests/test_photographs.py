@@ -14,6 +14,7 @@ from sklearn.datasets import load_sample_images
 from ltjax import augment, models
 from parity_tests import pretrained
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
 TORCHVISION = {"resnext50": "resnext50_32x4d", "resnext101": "resnext101_32x8d"}
 
 

@@ -1,5 +1,5 @@
 """The whole: 20 steps of LDAM+DRW+SAM on ResNet-32 in float64, from the same weights on the same
-augmented batches.
+augmented batches. Its other mode on ResNet-8, as one program and with a short last batch.
 """
 
 from functools import partial
@@ -23,12 +23,12 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 STEPS, BATCH = 20, 8
 
 
-def batches():
-    """Augmented, normalised batches; the last is short. Drawn once, given to both sides."""
+def batches(last):
+    """Augmented, normalised batches, the last of this size. Drawn once, given to both sides."""
     generator = np.random.default_rng(0)
     for step in range(STEPS):
-        size = BATCH - 3 * (step == STEPS - 1)
-        raw = jnp.asarray(generator.integers(0, 256, (size, 32, 32, 3), np.uint8))
+        size = last if step == STEPS - 1 else BATCH
+        raw = jnp.asarray(generator.integers(0, 256, (size, 16, 16, 3), np.uint8))
         images = augment.normalize(augment.random_crop_flip(jax.random.key(step), raw), MEAN, STD)
         yield np.asarray(images), generator.integers(0, 10, size)
 
@@ -38,18 +38,21 @@ def rate(step):
     return 0.02 * (step + 1) if step < 5 else 0.1 if step < 12 else 0.001
 
 
-@pytest.mark.parametrize(("both_update", "adaptive"), [(True, False), (False, True)])
-def test_twenty_steps_end_in_the_same_parameters(both_update, adaptive):
+@pytest.mark.parametrize(
+    ("name", "blocks", "both_update", "adaptive", "last"),
+    [("resnet32", 5, True, False, BATCH), ("resnet8", 1, False, True, BATCH - 3)],
+)
+def test_twenty_steps_end_in_the_same_parameters(name, blocks, both_update, adaptive, last):
     torch.manual_seed(0)
-    network = reference.ResNet(5, 10, normalized=True).double().train()
-    variables = models.from_torch("resnet32", network.state_dict())
+    network = reference.ResNet(blocks, 10, normalized=True).double().train()
+    variables = models.from_torch(name, network.state_dict())
     sgd = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=2e-4)
     sam = reference.SAM(sgd, rho=0.8, adaptive=adaptive)
     drw = reference.effective_number(COUNTS)
     loss = partial(losses.ldam, class_counts=COUNTS)
     recipe = Recipe(
         objective=classify(Given(loss, COUNTS, Mixing(), view=None, contrast_view=None)),
-        model=models.create("resnet32", 10, classifier="normalized", param_dtype=jnp.float64),
+        model=models.create(name, 10, classifier="normalized", param_dtype=jnp.float64),
         loss=loss,
         optimizer=lambda learning_rate: optim.sgd(learning_rate, momentum=0.9, weight_decay=2e-4),
         order=lambda key, labels, epoch: jnp.arange(len(labels)),
@@ -59,10 +62,11 @@ def test_twenty_steps_end_in_the_same_parameters(both_update, adaptive):
         adaptive=adaptive,
         both_update_stats=both_update,
     )
-    state = create_state(recipe.model, recipe.optimizer(0.1), (32, 32, 3), 0, variables)
-    step_fn = jax.jit(partial(update, recipe))
+    state = create_state(recipe.model, recipe.optimizer(0.1), (16, 16, 3), 0, variables)
+    # Both ways in which the trainer takes a step: its parts, and one program.
+    step_fn = partial(update, recipe) if last == BATCH else jax.jit(partial(update, recipe))
     trained = []
-    for step, (images, labels) in enumerate(batches()):
+    for step, (images, labels) in enumerate(batches(last)):
         weights = drw if step >= 12 else np.ones(10)
         settings = Settings(
             learning_rate=jnp.asarray(rate(step)),
@@ -74,20 +78,20 @@ def test_twenty_steps_end_in_the_same_parameters(both_update, adaptive):
         x, y = torch.tensor(images.transpose(0, 3, 1, 2)), torch.tensor(labels)
         for phase in (sam.ascend, sam.descend):
             if phase == sam.descend and not both_update:
-                kept = {name: buffer.clone() for name, buffer in network.named_buffers()}
+                kept = {key: buffer.clone() for key, buffer in network.named_buffers()}
             loss = reference.weighted_mean(
                 reference.ldam(network(x), y, class_counts=COUNTS), y, torch.tensor(weights)
             )
             loss.backward()
             phase()
         if not both_update:
-            for name, buffer in network.named_buffers():
-                buffer.copy_(kept[name])
+            for key, buffer in network.named_buffers():
+                buffer.copy_(kept[key])
         trained.append(loss.item())
-    ours = models.to_torch("resnet32", state.variables)
+    ours = models.to_torch(name, state.variables)
     assert int(state.step) == STEPS
     assert trained[0] != trained[-1]
-    for name, value in network.state_dict().items():
-        if not name.endswith("num_batches_tracked"):
+    for key, value in network.state_dict().items():
+        if not key.endswith("num_batches_tracked"):
             expected = value.numpy()
-            assert np.linalg.norm(ours[name] - expected) / np.linalg.norm(expected) < 1e-8, name
+            assert np.linalg.norm(ours[key] - expected) / np.linalg.norm(expected) < 1e-8, key

@@ -13,49 +13,48 @@ import time
 import numpy as np
 import pytest
 
+from ltjax.experiment import settings
+from ltjax.training import loop
 from tests.conftest import ROOT
 from tests.photographs import write_list_set
+from tests.test_configs import load
 
 pytest.importorskip("grain")
 
-SMALL = (
-    *(
-        "--config.model.name=resnet8",
-        "--config.model.width=4",
-        "--config.training.epochs=2",
-        "--config.logging.tensorboard=False",
-    ),
-    *("--config.checkpoint.every=1",),
-)
-MEMORY = (
-    "--config=configs/quickstart.py",
-    "--config.training.batch_size=64",
-    "--config.evaluation.batch_size=96",
-    *SMALL,
-)
+SMALL = {
+    "model.name": "resnet8",
+    "model.width": 4,
+    "training.epochs": 2,
+    "logging.tensorboard": False,
+    "checkpoint.every": 1,
+}
+MEMORY = {"training.batch_size": 64, "evaluation.batch_size": 96, **SMALL}
+STREAMED = {
+    "data.train_list": "train.txt",
+    "data.test_list": "test.txt",
+    "data.groups": (),
+    "data.image_size": 32,
+    "data.shorter_side": 36,
+    "training.batch_size": 8,
+    "evaluation.batch_size": 8,
+    "learning_rate.base": 0.02,
+    "sam.schedule": "constant",
+    "sam.rho": 0.05,
+    **SMALL,
+}
 
 
-def streamed(folder):
-    return (
-        *(
-            "--config=configs/imagenet_lt_ldam_drw_sam.py",
-            f"--config.data.dir={folder}",
-            "--config.data.train_list=train.txt",
-        ),
-        *(
-            "--config.data.test_list=test.txt",
-            "--config.data.groups=()",
-            "--config.data.image_size=32",
-            "--config.data.shorter_side=36",
-        ),
-        *(
-            "--config.training.batch_size=8",
-            "--config.evaluation.batch_size=8",
-            "--config.learning_rate.base=0.02",
-            *SMALL,
-        ),
-        *("--config.sam.schedule=constant", "--config.sam.rho=0.05"),
-    )
+def flags(name, fields):
+    """Of launch.py."""
+    options = (f"--config.{field}={value}" for field, value in fields.items())
+    return f"--config=configs/{name}.py", *options
+
+
+def alone(name, fields):
+    """The same config, resolved, for one device of this process."""
+    config = load(name)
+    config.update_from_flattened_dict({**fields, "training.cpu_devices": 1})
+    return settings.resolve(config)
 
 
 def free_port():
@@ -68,16 +67,11 @@ def start(environment, processes, *arguments, last=()):
     """launch.py as so many processes that find each other; `last`: flags of the last alone."""
     port = free_port()
     commands = [
-        [sys.executable, "launch.py", *arguments, *(last if number == processes - 1 else ())]
-        + (
-            [
-                f"--coordinator=127.0.0.1:{port}",
-                f"--num_processes={processes}",
-                f"--process_id={number}",
-            ]
-            if processes > 1
-            else []
-        )
+        [
+            *(sys.executable, "launch.py", *arguments, *(last if number == processes - 1 else ())),
+            *(f"--coordinator=127.0.0.1:{port}", f"--num_processes={processes}"),
+            f"--process_id={number}",
+        ]
         for number in range(processes)
     ]
     options = {
@@ -117,29 +111,19 @@ def test_two_processes_of_four_devices_train_as_one_device_and_restore_there(env
     one of 500 images.
     """
     one, many = tmp_path / "one", tmp_path / "many"
-    outputs = finish(
-        start(environment, 2, *MEMORY, "--config.training.cpu_devices=4", f"--workdir={many}")
-    )
+    arguments = (*flags("quickstart", MEMORY), "--config.training.cpu_devices=4")
+    outputs = finish(start(environment, 2, *arguments, f"--workdir={many}"))
     assert "8 x cpu" in outputs[0][0]
     assert outputs[1][0].replace("[Gloo]", "").count("epoch") == 0, "the second process is silent"
-    finish(start(environment, 1, *MEMORY, "--config.training.cpu_devices=1", f"--workdir={one}"))
+    loop.train(alone("quickstart", MEMORY), one)
     # Sums over devices in another order, through 14 steps of SAM at a learning rate of 0.1.
     assert_same_runs(one, many, 2e-3)
     assert np.sum(json.loads((many / "result.json").read_text())["confusion"]) == 500
-    (evaluated,) = finish(
-        start(
-            environment,
-            1,
-            *MEMORY,
-            "--config.training.cpu_devices=1",
-            f"--workdir={many}",
-            "--mode=evaluate",
-        )
-    )
-    assert f"{100 * rows(many)[-1]['test_accuracy']:.2f}" in evaluated[0]
+    evaluated = loop.evaluate(alone("quickstart", MEMORY), many)
     before = rows(many)
+    assert evaluated["test_accuracy"] == pytest.approx(before[-1]["test_accuracy"], abs=1e-9)
     damage(many / "checkpoints/14/state")
-    both = start(environment, 2, *MEMORY, "--config.training.cpu_devices=4", f"--workdir={many}")
+    both = start(environment, 2, *arguments, f"--workdir={many}")
     assert "checkpoints/14 is damaged" in finish(both)[0][0]
     assert [path.name[:3] for path in (many / "damaged").iterdir()] == ["14-"]
     assert [row["test_accuracy"] for row in rows(many)] == [row["test_accuracy"] for row in before]
@@ -158,11 +142,13 @@ def test_two_processes_share_the_decoding_of_photographs(environment, tmp_path):
     """
     write_list_set(tmp_path / "photographs")
     one, many = tmp_path / "one", tmp_path / "many"
-    arguments = streamed(tmp_path / "photographs")
-    finish(
-        start(environment, 2, *arguments, "--config.training.cpu_devices=2", f"--workdir={many}")
+    name, fields = (
+        "imagenet_lt_ldam_drw_sam",
+        {"data.dir": str(tmp_path / "photographs")} | STREAMED,
     )
-    finish(start(environment, 1, *arguments, "--config.training.cpu_devices=1", f"--workdir={one}"))
+    arguments = (*flags(name, fields), "--config.training.cpu_devices=2")
+    finish(start(environment, 2, *arguments, f"--workdir={many}"))
+    loop.train(alone(name, fields), one)
     assert_same_runs(one, many, 2e-3)
     assert np.sum(json.loads((many / "result.json").read_text())["confusion"]) == 12
 
@@ -172,7 +158,7 @@ def test_a_lost_process_ends_the_others_within_a_minute_with_a_message(environme
     started = start(
         environment,
         2,
-        *MEMORY,
+        *flags("quickstart", MEMORY),
         "--config.training.epochs=2000",
         "--config.training.cpu_devices=2",
         f"--workdir={tmp_path}",
@@ -190,7 +176,11 @@ def test_a_lost_process_ends_the_others_within_a_minute_with_a_message(environme
 
 
 def test_an_error_of_one_process_ends_the_others_within_a_minute(environment, tmp_path):
-    arguments = (*MEMORY, "--config.training.cpu_devices=2", f"--workdir={tmp_path}")
+    arguments = (
+        *flags("quickstart", MEMORY),
+        "--config.training.cpu_devices=2",
+        f"--workdir={tmp_path}",
+    )
     started = start(environment, 2, *arguments, last=["--config.loss.name=ldma"])
     outputs = [process.communicate(timeout=60) for process in started]
     assert [process.returncode == 0 for process in started] == [False, False]
@@ -199,7 +189,7 @@ def test_an_error_of_one_process_ends_the_others_within_a_minute(environment, tm
 
 
 def test_processes_that_do_not_find_each_other_say_how(launch):
-    finished = launch(*MEMORY, "--distributed", timeout=60)
+    finished = launch(*flags("quickstart", MEMORY), "--distributed", timeout=60)
     assert finished.returncode == 2
     line = finished.stderr.strip().splitlines()[-1]
     assert line.startswith("launch.py: the processes could not join")
