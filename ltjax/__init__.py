@@ -4,6 +4,7 @@ A model of your own images:
 
   ltjax.fit(recipe, train=(images, labels), workdir=...)   train
   ltjax.load(workdir)                                      a finished run: predict, evaluate
+  ltjax.inspect(folder, CSV, npz or data set)              a first look, before anything is trained
 
 Import the part you need; each module stands alone:
 
@@ -22,7 +23,7 @@ from importlib import import_module
 
 __version__ = "0.2.0"
 
-_LAZY = {"Trained": "trained", "fit": "fitting", "load": "trained"}
+_LAZY = {"Trained": "trained", "fit": "fitting", "inspect": "inspection", "load": "trained"}
 
 
 def __getattr__(name: str):

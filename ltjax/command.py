@@ -30,7 +30,7 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "evaluate", "predict", "export", "hessian", "posthoc", "report"],
+    ["train", "evaluate", "predict", "export", "inspect", "hessian", "posthoc", "report"],
     "What to do.",
 )
 _DISTRIBUTED = flags.DEFINE_bool(
@@ -52,7 +52,10 @@ _OUTPUT = flags.DEFINE_string(
     " (WORKDIR/predictions.csv); export's folder (WORKDIR/export).",
 )
 _INPUT = flags.DEFINE_string(
-    "input", "", "(predict) A folder of images, an image, a list (a path a line) or an .npz."
+    "input",
+    "",
+    "(predict) A folder of images, an image, a list (a path a line), a .csv or an .npz. (inspect, without"
+    " --config) A folder with a sub-folder a class, a .csv or an .npz.",
 )
 _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint", "last", ["last", "best"], "(predict, export) Which epoch."
@@ -151,6 +154,7 @@ def _main(argv: Sequence[str]) -> None:
             "evaluate": _evaluate,
             "predict": _predict,
             "export": _export,
+            "inspect": _inspect,
             "hessian": _hessian,
             "posthoc": _posthoc,
             "report": _report,
@@ -243,6 +247,32 @@ def _export() -> None:
     trained = ltjax.load(workdir, checkpoint=_CHECKPOINT.value)
     folder = Path(_OUTPUT.value or workdir / "export")
     print(trained.export(folder, prior=predict.parse_prior(_PRIOR.value)) / "README.md")
+
+
+def _inspect() -> None:
+    from ltjax import data, inspection
+    from ltjax.experiment.experiment import class_groups, prepared
+    from ltjax.terminal import progress_bar
+
+    if (_CONFIG.value is None) == (not _INPUT.value):
+        raise ValueError(
+            "--mode=inspect needs --input=PATH (a folder with a sub-folder a class, a .csv or an"
+            " .npz) or --config with its data, one of them"
+        )
+    if _INPUT.value:
+        dataset, groups = data.opened(_INPUT.value), None
+    else:
+        config = _config()
+        dataset = prepared(config.data)
+        groups = class_groups(config.data, data.training_counts(dataset))
+    folder = Path(_WORKDIR.value or "inspect").expanduser()
+    total = sum(len(getattr(dataset, f"{split}_labels")) for split in ("train", "val", "test"))
+    with progress_bar("reading") as bar:
+        task = bar.add_task("", total=total)
+        found = inspection.inspect(
+            dataset, folder, groups=groups, at=lambda done: bar.update(task, completed=done)
+        )
+    inspection.tell(found, folder)
 
 
 def _finished_run() -> Path:

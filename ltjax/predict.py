@@ -16,11 +16,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ltjax.data import decode, is_streamed
 from ltjax.data.table import read_table
+from ltjax.terminal import progress_bar
 from ltjax.trained import Trained
 
 TOP = 5
@@ -90,7 +89,10 @@ def predict_to_csv(
     partial_file = output.with_name(output.name + ".partial")
     unreadable: list[str] = []
     found: Counter[str] = Counter()
-    with open(partial_file, "w", newline="", encoding="utf-8") as file, _bar(quiet) as bar:
+    with (
+        open(partial_file, "w", newline="", encoding="utf-8") as file,
+        progress_bar("predicting", quiet) as bar,
+    ):
         task = bar.add_task("", total=len(source.names))
         writer = csv.writer(file)
         header = [[f"class_{k + 1}", f"probability_{k + 1}"] for k in range(1, count)]
@@ -281,18 +283,6 @@ def _placed(name: str, roots: Sequence[Path]) -> Path:
     """The first of the places where a listed image is; the last if nowhere."""
     places = [root / Path(name).expanduser() for root in roots]
     return next((place for place in places if place.is_file()), places[-1])
-
-
-def _bar(quiet: bool) -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("predicting"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=quiet or not console.is_terminal,
-    )
 
 
 def roots_of(trained: Trained) -> tuple[Path, ...]:

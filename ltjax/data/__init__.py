@@ -35,7 +35,9 @@ __all__ = [
     "load_npz",
     "load_tfds",
     "long_tailed",
+    "opened",
     "renamed",
+    "training_counts",
 ]
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
@@ -75,6 +77,30 @@ def load(name: str, folder: str = "", *, download: bool = True) -> Dataset:
     return DATASETS[name](folder, download=download)
 
 
+def opened(path: str | Path) -> Dataset | StreamedDataset:
+    """The data set of a path: an .npz, a .csv or .tsv, or a folder with a sub-folder a class.
+
+    Raises:
+      FileNotFoundError: nothing there. ValueError: another kind of file, or as `load_npz`,
+        `load_csv`, `load_folder`.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        return load_folder(str(path))
+    if path.suffix.lower() == ".npz":
+        return load_npz(str(path))
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return load_csv(str(path))
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    raise ValueError(f"{path}: expected a folder with a sub-folder a class, a .csv or an .npz")
+
+
+def training_counts(dataset: Dataset | StreamedDataset) -> np.ndarray:
+    """Training images of each class, int64 [C]."""
+    return np.bincount(dataset.train_labels, minlength=dataset.num_classes)
+
+
 def class_counts(
     dataset: Dataset | StreamedDataset,
     profile: str,
@@ -106,7 +132,7 @@ def class_counts(
       ValueError: an unknown profile, counts of the wrong length, or a class left with 0 images.
     """
     num_classes = dataset.num_classes
-    available = np.bincount(dataset.train_labels, minlength=num_classes)
+    available = training_counts(dataset)
     max_count = max_count or int(available.min())
     if profile in ("exponential", "step"):
         return imbalance.PROFILES[profile](num_classes, max_count, factor)
@@ -141,7 +167,7 @@ def long_tailed(
     Raises:
       ValueError: more images asked for than a class has.
     """
-    available = np.bincount(dataset.train_labels, minlength=dataset.num_classes)
+    available = training_counts(dataset)
     for name, count, there in zip(dataset.class_names, counts, available, strict=True):
         if count > there:
             raise ValueError(

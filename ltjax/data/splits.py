@@ -39,6 +39,27 @@ def validation_members(
     return np.sort(np.concatenate(chosen))
 
 
+def lacking(
+    split: str, labels: np.ndarray, names: Sequence[str], what: str = "images"
+) -> tuple[str, ...]:
+    """A line about the classes of which none was held out, if there are any.
+
+    Args:
+      split: what the held-out images are for.
+      labels: theirs.
+      names: of the classes.
+      what: was held out, "images" or "groups".
+    """
+    none = np.flatnonzero(np.bincount(labels, minlength=len(names)) == 0)
+    if not len(none):
+        return ()
+    some = ", ".join(names[label] for label in none[:5]) + (", ..." if len(none) > 5 else "")
+    return (
+        f"{split}: {len(none)} of {len(names)} classes have too few {what} to hold one out"
+        f" ({some}); the balanced accuracy is the others'",
+    )
+
+
 def held_out_share(labels: np.ndarray, num_classes: int, fraction: float, seed: int) -> np.ndarray:
     """Which are, [N]: a seeded share of each class, at least one image of every class that has
     two.

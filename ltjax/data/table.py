@@ -16,7 +16,7 @@ import numpy as np
 
 from ltjax.data.files import Files, StreamedDataset, missing_files, numbered, read_text
 from ltjax.data.folders import SPLITS
-from ltjax.data.splits import grouped_members, held_out_share
+from ltjax.data.splits import grouped_members, held_out_share, lacking
 
 COLUMNS = {"path": "path", "label": "label", "split": "split", "group": "group"}
 """What a row tells -> the column that tells it; "" for one that is not used."""
@@ -160,6 +160,9 @@ def load_csv(
             f"{path.name} tells no splits: {np.sum(splits == 'test')} images are the test set, about"
             f" {100 * test_fraction:g} % of each class (config.data.test_fraction)"
         )
+        if test_fraction:
+            what = "images" if groups is None else "groups"
+            notes += lacking("test", labels[splits == "test"], names, what)
     _check_classes(table, names, labels, splits)
     parts = [np.flatnonzero(splits == split) for split in ("train", "test", "val")]
     if groups is not None and "split" in table.columns:

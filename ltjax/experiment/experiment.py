@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from ltjax import data, devices, metrics, reweighting
 from ltjax.data import stream
-from ltjax.data.splits import validation_members
+from ltjax.data.splits import lacking, validation_members
 from ltjax.experiment import schedules
 from ltjax.experiment.initial import load_variables, taken_over
 from ltjax.experiment.parameters import trained_parameters
@@ -220,18 +220,8 @@ def build(config: ConfigDict, given: data.Dataset | None = None) -> Experiment:
         data. One line each.
     """
     used = devices.use_devices(config.training.batch_size, config.training.cpu_devices)
-    whole = data.renamed(_whole(config.data) if given is None else given, config.data.class_names)
-    if isinstance(whole, data.Dataset):
-        whole = whole.with_channels(config.data.channels)
-    counts = data.class_counts(
-        whole,
-        config.data.profile,
-        **{name: config.data[name] for name in _PROFILE_OPTIONS},
-    )
-    dataset = data.long_tailed(whole, counts, config.data.subset_seed)
-    if config.data.validation:
-        dataset = _validated(dataset, config.data)
-        counts = np.bincount(dataset.train_labels, minlength=dataset.num_classes)
+    dataset = prepared(config.data, given)
+    counts = data.training_counts(dataset)
     if config.training.patience and not len(dataset.val_labels):
         raise ValueError(
             f"config.training.patience is {config.training.patience} without validation images;"
@@ -263,6 +253,28 @@ def build(config: ConfigDict, given: data.Dataset | None = None) -> Experiment:
     return Experiment(config, dataset, counts, groups, stages, recipes, used)
 
 
+def prepared(
+    config: ConfigDict, given: data.Dataset | None = None
+) -> data.Dataset | data.StreamedDataset:
+    """The images that a run sees: read, made long-tailed, the validation images held out.
+
+    Args:
+      config: `data` of a resolved config.
+      given: the whole data set, if it is not to be read from where the config says.
+
+    Raises:
+      FileNotFoundError, ValueError: no data, or values that do not fit it; one line.
+    """
+    whole = data.renamed(_whole(config) if given is None else given, config.class_names)
+    if isinstance(whole, data.Dataset):
+        whole = whole.with_channels(config.channels)
+    counts = data.class_counts(
+        whole, config.profile, **{name: config[name] for name in _PROFILE_OPTIONS}
+    )
+    dataset = data.long_tailed(whole, counts, config.subset_seed)
+    return _validated(dataset, config) if config.validation else dataset
+
+
 def _validated(
     dataset: data.Dataset | data.StreamedDataset, config: ConfigDict
 ) -> data.Dataset | data.StreamedDataset:
@@ -282,15 +294,8 @@ def _validated(
             " it takes to hold one out"
         )
     made = dataset.hold_out(members)
-    none = np.flatnonzero(np.bincount(made.val_labels, minlength=made.num_classes) == 0)
-    if not len(none):
-        return made
-    some = ", ".join(made.class_names[label] for label in none[:5])
-    note = (
-        f"validation: {len(none)} of {made.num_classes} classes have too few {what} to hold one out"
-        f" ({some}{', ...' if len(none) > 5 else ''}); the balanced accuracy is the others'"
-    )
-    return dataclasses.replace(made, notes=(*made.notes, note))
+    notes = lacking("validation", made.val_labels, made.class_names, what)
+    return dataclasses.replace(made, notes=(*made.notes, *notes))
 
 
 def class_groups(config: ConfigDict, class_counts: np.ndarray) -> dict[str, np.ndarray]:

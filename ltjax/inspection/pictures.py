@@ -1,0 +1,149 @@
+"""A data set's counts and sizes as a chart, and some images of every class as a sheet."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+from matplotlib import font_manager
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+
+from ltjax.data import Dataset, StreamedDataset, decode
+from ltjax.inspection.scan import Look
+from ltjax.workdir.workdir import write_atomically, writing
+
+FILES = ("inspect.json", "inspect.png", "contact_sheet.png")
+COLOURS = {"many": "C0", "medium": "C1", "few": "C3"}
+_NAMED = 40
+"""Classes whose names fit below the chart."""
+_TILES = ((100, 8, 64), (400, 4, 64), (1000, 2, 48), (math.inf, 1, 32))
+"""Of a sheet: up to so many classes, images of each, pixels of each."""
+_TEXT = 150
+"""Pixels of a class's name."""
+
+
+def write(
+    dataset: Dataset | StreamedDataset, found: dict[str, Any], looks: list[Look], folder: Path
+) -> None:
+    """Writes `FILES`. Raises OSError where it can't, in one line."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        figure = overview(found, looks)
+        with warnings.catch_warnings():  # a name's letters that the font lacks become boxes
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+            figure.savefig(folder / FILES[1], dpi=110)
+        plt.close(figure)
+        contact_sheet(dataset, found, looks).save(folder / FILES[2])
+    write_atomically(folder / FILES[0], json.dumps(found, indent=1))
+
+
+def overview(found: dict[str, Any], looks: list[Look]) -> Figure:
+    """Images of each class on a log axis, coloured by group, held-out images as marks; beside it
+    the sizes, where they differ.
+    """
+    classes, sizes = found["classes"], found["sizes"]
+    differ = sizes.get("different", 1) > 1
+    figure, axes = plt.subplots(
+        *(1, 1 + differ),
+        figsize=(11, 4.2),
+        layout="constrained",
+        squeeze=False,
+        gridspec_kw={"width_ratios": (3, 1)[: 1 + differ]},
+    )
+    bars, places = axes[0, 0], np.arange(len(classes))
+    for name, colour in COLOURS.items():
+        of = [k for k, one in enumerate(classes) if one["group"] == name]
+        if of:
+            counts = [classes[k]["train"] for k in of]
+            bars.bar(of, counts, 0.85, color=colour, label=f"{name}: {len(of)} classes")
+    for split, mark in (("val", "^"), ("test", "o")):
+        if found["images"][split]:
+            counts = [one[split] or np.nan for one in classes]
+            bars.plot(places, counts, mark, color="0.2", markersize=4, label=split)
+    bars.set(
+        yscale="log",
+        ylabel="images",
+        title=f"{found['images']['train']:,} training images, imbalance factor"
+        f" {found['imbalance_factor']:g}",
+    )
+    bars.legend(frameon=False, fontsize=8)
+    if len(classes) <= _NAMED:
+        names = [one["name"].replace("$", r"\$") for one in classes]
+        bars.set_xticks(places, names, rotation=35, ha="right", fontsize=8)
+    else:
+        bars.set_xlabel("class, by count")
+    if differ:
+        seen = np.asarray([look.size for look in looks if look.digest])
+        axes[0, 1].plot(seen[:, 0], seen[:, 1], ".", markersize=2, alpha=0.4)
+        axes[0, 1].set(xlabel="width", ylabel="height", title="pixels")
+    return figure
+
+
+def contact_sheet(
+    dataset: Dataset | StreamedDataset, found: dict[str, Any], looks: list[Look]
+) -> Image.Image:
+    """Some training images of every class, a seeded choice, the most frequent class first."""
+    per_class, side = next(
+        (count, side) for most, count, side in _TILES if len(found["classes"]) <= most
+    )
+    of_class: dict[int, list[int]] = {}
+    for look in looks:
+        if look.split == "train" and look.digest:
+            of_class.setdefault(look.label, []).append(look.index)
+    generator = np.random.default_rng(0)
+    wide, high = _TEXT + per_class * (side + 2) + 8, side + 4
+    # About as wide as high.
+    columns = max(1, round(math.sqrt(len(found["classes"]) * high / wide)))
+    rows = math.ceil(len(found["classes"]) / columns)
+    sheet = Image.new("RGB", (columns * wide, rows * high), "white")
+    pen = ImageDraw.Draw(sheet)
+    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 12)
+    for number, one in enumerate(found["classes"]):
+        left, top = number // rows * wide, number % rows * high
+        told = f"{one['train']:,}"
+        lines = (
+            [_fitting(one["name"], font), told]
+            if side > 40
+            else [_fitting(f"{told}  {one['name']}", font)]
+        )
+        pen.multiline_text((left + 4, top + 2), "\n".join(lines), fill="black", font=font)
+        members = of_class.get(one["label"], [])
+        for k, index in enumerate(generator.permutation(members)[:per_class]):
+            sheet.paste(_tile(dataset, int(index), side), (left + _TEXT + k * (side + 2), top))
+    return sheet
+
+
+def _fitting(text: str, font: ImageFont.FreeTypeFont) -> str:
+    """As much of a name as there is room for."""
+    text = " ".join(text.split())
+    if font.getlength(text) <= _TEXT - 8:
+        return text
+    while text and font.getlength(text + "…") > _TEXT - 8:
+        text = text[:-1]
+    return text + "…"
+
+
+def _tile(dataset: Dataset | StreamedDataset, index: int, side: int) -> Image.Image:
+    """The middle of a training image, RGB [side, side]: of two channels the first, of more than
+    three the first three.
+    """
+    if isinstance(dataset, StreamedDataset):
+        return Image.fromarray(decode.center_crop(dataset.train.read(index), side, side))
+    image = dataset.train_images[index]
+    channels = 3 if image.shape[2] >= 3 else 1
+    shown = Image.fromarray(image[..., :3] if channels == 3 else image[..., 0]).convert("RGB")
+    if min(shown.size) >= side:
+        return Image.fromarray(decode.crops(np.asarray(shown), (side, side), (side, side))[0])
+    scale = side / max(shown.size)
+    return shown.resize(
+        (round(shown.width * scale), round(shown.height * scale)), Image.Resampling.NEAREST
+    )
