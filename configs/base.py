@@ -265,7 +265,7 @@ def get_config() -> ConfigDict:
     # what the milestones are stated for; with stages, their sum
     config.training.published_epochs = 200
     # epochs of the last stage without a better balanced accuracy on the validation images, after
-    # which the run ends; 0 is never
+    # which the run ends; 0 is never; several seeds then train one after the other
     config.training.patience = 0
     config.training.batch_size = 128  # global, over all devices
     # parts that a batch is computed in, one after the other, to fit the memory; BatchNorm

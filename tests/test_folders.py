@@ -184,6 +184,49 @@ def test_pixels_without_a_known_range_are_refused(values, told):
         decode.center_crop(file.getvalue(), 4, 4)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_of_16_bits_keep_their_range(suffix, channels):
+    """Pillow takes the upper eight bits: within one of v / 257."""
+    import cv2
+
+    values = np.linspace(0, 65535, 20 * channels).round().astype(np.uint16).reshape(5, 4, channels)
+    data = cv2.imencode(suffix, values)[1].tobytes()  # blue first
+    expected = values[..., 2::-1].astype(float) / 257
+    np.testing.assert_allclose(decode.decoded(data), expected, atol=1)
+
+
+def tiff(values):
+    """A TIFF of any number of 8-bit channels, which Pillow itself does not write."""
+    import struct
+
+    height, width, channels = values.shape
+    entries = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, 1)]
+    entries += [(262, 3, 1, 1), (273, 4, 1, 200), (277, 3, 1, channels), (278, 4, 1, height)]
+    entries += [(279, 4, 1, values.size)]
+    directory = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    head = b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + b"\0" * 4
+    return head.ljust(200, b"\0") + values.tobytes()
+
+
+def test_pixels_of_other_channels_or_numbers_are_refused_with_a_way_out():
+    import cv2
+
+    grey = np.arange(20, dtype=np.uint8).reshape(5, 4, 1)
+    np.testing.assert_array_equal(decode.decoded(tiff(grey)), np.repeat(grey, 3, axis=2))
+    colours = cv2.imencode(".tif", np.zeros((5, 4, 3), np.float32))[1].tobytes()
+    for content in (tiff(np.zeros((5, 4, 5), np.uint8)), colours):
+        with pytest.raises(decode.Unreadable, match=r"TIFF that is damaged, or of .* an \.npz"):
+            decode.decoded(content)
+
+
+def test_of_several_pages_the_first_is_taken():
+    pages = [Image.fromarray(np.full((5, 4), 50 * k + 1, np.uint8)) for k in range(3)]
+    file = io.BytesIO()
+    pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:])
+    assert (decode.decoded(file.getvalue()) == 1).all()
+
+
 def test_a_file_that_other_programs_would_open_is_no_image():
     with pytest.raises(decode.Unreadable, match="not an image"):
         decode.image_size(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
@@ -197,7 +240,7 @@ def test_a_tiff_named_jpeg_is_read_by_what_it_is(tmp_path):
     )
 
 
-@pytest.mark.parametrize("mode", ["L", "CMYK", "P", "RGBA"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "CMYK", "P", "RGBA"])
 def test_other_colours_come_out_as_rgb(tmp_path, mode):
     suffix = {"L": "JPEG", "CMYK": "JPEG"}.get(mode, "PNG")
     next(iter(crops(0, 1))).convert(mode).save(tmp_path / "x", suffix)

@@ -208,6 +208,28 @@ def test_a_run_out_of_patience_ends_and_stays_ended(npz, tmp_path, capsys):
     assert again["last"] == result["last"]
 
 
+def test_each_of_several_seeds_has_its_own_patience_and_best_epoch(npz, tmp_path):
+    changes = {"training.patience": 1, "training.epochs": 5, "stages": ()}
+    config = config_for(npz, **changes, **{"seeds": (0, 1, 2), "evaluation.batch_size": 50})
+    found = loop.train_seeds(config, tmp_path)
+    for seed, result in zip((0, 1, 2), found, strict=True):
+        rows = (tmp_path / f"seed{seed}" / "metrics.jsonl").read_text().splitlines()
+        assert len(rows) == result["epochs"] == min(result["best"]["epoch"] + 2, 5)
+    assert len({result["epochs"] for result in found}) > 1
+    assert loop.train_seeds(config, tmp_path) == found, "started again, they tell the same"
+    with pytest.raises(ValueError, match=r"patience is 1 with config.training.vmap_seeds 1: seeds"):
+        config_for(npz, **changes, **{"seeds": (0, 1), "training.vmap_seeds": 1})
+
+
+def test_seeds_in_one_program_are_validated_each(npz, tmp_path):
+    changes = {"training.vmap_seeds": 1, "training.epochs": 2, "stages": (), "seeds": (0, 1)}
+    result = loop.train_seeds(config_for(npz, **changes), tmp_path)[1]
+    trained = ltjax.load(tmp_path / "seed1", checkpoint="best")
+    with np.load(npz) as file:
+        figures = trained.evaluate(file["test_images"], file["test_labels"])
+    assert figures["balanced_accuracy"] == pytest.approx(result["best"]["balanced_accuracy"])
+
+
 def test_patience_and_two_validation_splits_are_refused(npz):
     with pytest.raises(ValueError, match="has a validation split of its own"):
         build(config_for(npz, **{"data.validation": 0.1}))
@@ -242,6 +264,22 @@ def test_fit_takes_arrays_and_gives_back_names(tmp_path):
     assert trained.config.learning_rate.base == 0.05
     with pytest.raises(FileNotFoundError, match=r"given to ltjax.fit can be saved by np.savez"):
         loop.evaluate(trained.config, tmp_path)
+
+
+def test_images_of_five_channels_train_and_others_are_refused(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 5), np.uint8)
+    groups = np.arange(12) // 2
+    trained = ltjax.fit(
+        *("ce", (images, np.arange(12) % 2)),
+        **{"groups": groups, "validation": 0.3, "workdir": tmp_path, "epochs": 1},
+        **{"model": "resnet8", **SMALL},
+    )
+    assert trained.image_shape == (8, 8, 5)
+    assert len(trained.config.data.mean) == 5
+    assert trained.class_counts.sum() in (6, 8, 10), "pairs are held out"
+    assert trained.predict_proba(images).shape == (12, 2)
+    with pytest.raises(ValueError, match="channels"):
+        trained.predict(images[..., :4])
 
 
 @pytest.mark.parametrize(

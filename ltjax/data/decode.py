@@ -13,6 +13,7 @@ import numpy as np
 SCALE = (0.08, 1.0)
 RATIO = (3 / 4, 4 / 3)
 _JPEG = b"\xff\xd8\xff"
+_TIFF = (b"II*\0", b"MM\0*")
 _NOT_READ = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
 """Formats that Pillow knows but leaves to other programs."""
 
@@ -190,6 +191,11 @@ def _opened(data: bytes):
     try:
         return Image.open(io.BytesIO(data), formats=formats())
     except Exception as error:
+        if data[:4] in _TIFF:
+            raise Unreadable(
+                "a TIFF that is damaged, or of other channels or numbers than are read; expected 1, 3"
+                " or 4 channels of 8 or 16 bits (more channels: as arrays in an .npz)"
+            ) from None
         raise Unreadable("an empty file" if not data else _reason(error)) from None
 
 

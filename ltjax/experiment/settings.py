@@ -125,6 +125,11 @@ def _check(config: ConfigDict, where: str = "") -> None:
             f"config.seeds is {seeds} with config.data.name {config.data.name!r}; photographs are decoded for one seed at a time:"
             " give config.seed, and a run to each"
         )
+    if len(seeds) > 1 and config.training.patience and config.training.vmap_seeds == 1:
+        raise ValueError(
+            f"config.training.patience is {config.training.patience} with config.training.vmap_seeds"
+            " 1: seeds end at different epochs then and train one after the other; expected -1 or 0"
+        )
     if len(seeds) > 1 and config.logging.wandb:
         raise ValueError(
             f"config.seeds is {seeds} with config.logging.wandb, which follows one run at a time; give config.seed, and a run to each"

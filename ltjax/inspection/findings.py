@@ -67,6 +67,7 @@ def inspect(
         "sizes": _sizes(looks),
         "pixels": kinds(looks),
         "turned": sum(look.turned for look in looks),
+        "paged": sum(look.paged for look in looks),
         "unreadable": [
             {"image": look.name, "reason": look.reason} for look in looks if look.reason
         ][:_LISTED],

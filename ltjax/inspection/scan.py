@@ -38,6 +38,7 @@ class Look:
       size: width and height in pixels.
       kind: RGB, grey, ...
       turned: whether its file asks to be turned (EXIF), which training does not do.
+      paged: whether its file holds further pages or frames, of which training takes the first.
       reason: why it can't be read; "" if it can.
     """
 
@@ -49,6 +50,7 @@ class Look:
     size: tuple[int, int] = (0, 0)
     kind: str = ""
     turned: bool = False
+    paged: bool = False
     reason: str = ""
 
 
@@ -117,8 +119,11 @@ def _at_file(dataset: StreamedDataset, split: str, index: int) -> Look:
     with Image.open(io.BytesIO(data)) as image:
         size, mode = image.size, image.mode
         turned = image.getexif().get(_ORIENTATION, 1) not in (0, 1)
+        paged = getattr(image, "n_frames", 1) > 1
     kind = "grey of 16 bits" if mode.startswith("I;16") else _KINDS.get(mode, mode)
-    return dataclasses.replace(plain, digest=_digest(pixels), size=size, kind=kind, turned=turned)
+    return dataclasses.replace(
+        plain, digest=_digest(pixels), size=size, kind=kind, turned=turned, paged=paged
+    )
 
 
 _ORIENTATION = 0x0112

@@ -94,6 +94,8 @@ def _pixels(found: Mapping[str, Any]) -> Iterator[str]:
         )
     if found["turned"]:
         yield f"{found['turned']:,} files ask to be turned (EXIF); training takes them as stored"
+    if found["paged"]:
+        yield f"{found['paged']:,} files hold several pages or frames; training takes the first"
 
 
 def _copies(copies: Mapping[str, Any]) -> Iterator[str]:

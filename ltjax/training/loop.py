@@ -63,8 +63,8 @@ def train(config: ConfigDict, workdir: Path, whole: Dataset | None = None) -> di
 
 
 def train_seeds(config: ConfigDict, workdir: Path) -> list[dict[str, Any]]:
-    """Trains `config.seeds` together; each leaves in `seed_folders` what it would leave alone, and
-    can be continued alone.
+    """Trains `config.seeds` together, or with `training.patience` one after the other; each leaves
+    in `seed_folders` what it would leave alone, and can be continued alone.
 
     Args, Raises: as `train`. One that diverges stops all; each keeps its last checkpoint.
 
@@ -72,9 +72,12 @@ def train_seeds(config: ConfigDict, workdir: Path) -> list[dict[str, Any]]:
       What stands in each result.json.
     """
     experiment = build(config)
-    return _train(
-        [experiment.of_seed(seed) for seed in config.seeds], seed_folders(config, workdir), workdir
-    )
+    seeds = [experiment.of_seed(seed) for seed in config.seeds]
+    folders = seed_folders(config, workdir)
+    if config.training.patience:  # they end at different epochs
+        parts = zip(seeds, folders, strict=True)
+        return [_train([seed], [folder], workdir)[0] for seed, folder in parts]
+    return _train(seeds, folders, workdir)
 
 
 def seed_folders(config: ConfigDict, workdir: Path) -> list[Path]:
@@ -387,23 +390,20 @@ class _Run:
         return self._on_host(self.programs.evaluate(variables, self.stage, split))
 
     def _out_of_patience(self, epoch: int, validated: Sequence[EvaluationSums] = ()) -> bool:
-        """Whether the run ends with this epoch since no seed has become better for too long.
+        """Whether the run, of one seed, ends with this epoch since none was better for too long.
 
-        `validated`: of this epoch, where its rows are not written yet.
+        `validated`: of this epoch, where its row is not written yet.
         """
         last_stage = self.experiment.stages[-1]
         patience = self.config.training.patience
         if not patience or self.stage < len(self.experiment.stages) - 1:
             return False
-        for k, record in enumerate(self.records):
-            best = record.best or {"epoch": -1, self.experiment.criterion: -1.0}
-            since = max(best["epoch"], last_stage.first - 1)
-            if validated:
-                now = metrics.balanced_accuracy(validated[k].confusion)
-                since = epoch if now > best[self.experiment.criterion] else since
-            if epoch - since < patience:
-                return False
-        return True
+        best = self.records[0].best or {"epoch": -1, self.experiment.criterion: -1.0}
+        since = max(best["epoch"], last_stage.first - 1)
+        if validated:
+            now = metrics.balanced_accuracy(validated[0].confusion)
+            since = epoch if now > best[self.experiment.criterion] else since
+        return epoch - since >= patience
 
     def _test_best(self, display: Display) -> None:
         """Evaluates the test set at each seed's best epoch, and tells it."""
