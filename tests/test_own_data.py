@@ -221,15 +221,6 @@ def test_each_of_several_seeds_has_its_own_patience_and_best_epoch(npz, tmp_path
         config_for(npz, **changes, **{"seeds": (0, 1), "training.vmap_seeds": 1})
 
 
-def test_seeds_in_one_program_are_validated_each(npz, tmp_path):
-    changes = {"training.vmap_seeds": 1, "training.epochs": 2, "stages": (), "seeds": (0, 1)}
-    result = loop.train_seeds(config_for(npz, **changes), tmp_path)[1]
-    trained = ltjax.load(tmp_path / "seed1", checkpoint="best")
-    with np.load(npz) as file:
-        figures = trained.evaluate(file["test_images"], file["test_labels"])
-    assert figures["balanced_accuracy"] == pytest.approx(result["best"]["balanced_accuracy"])
-
-
 def test_patience_and_two_validation_splits_are_refused(npz):
     with pytest.raises(ValueError, match="has a validation split of its own"):
         build(config_for(npz, **{"data.validation": 0.1}))

@@ -59,6 +59,7 @@ def test_each_seed_is_the_run_it_would_be_alone(digits_config, tmp_path, vmap, f
     digits_config.update(fields)
     digits_config.training.epochs, digits_config.training.vmap_seeds = 2, vmap
     digits_config.training.steps_per_call, digits_config.training.drop_last = 1 - vmap, True
+    digits_config.data.validation = 0.2 * vmap
     with jax.enable_x64(bool(vmap)):
         results = together(digits_config, tmp_path / "together")
         for seed, result in zip(SEEDS, results, strict=True):
@@ -75,6 +76,11 @@ def test_each_seed_is_the_run_it_would_be_alone(digits_config, tmp_path, vmap, f
                 4 if vmap else 0
             )
             assert [row["seeds_together"] for row in rows] == [2, 2]
+            if vmap:  # each seed's best epoch, restored and evaluated on the test set
+                best, expected_best = result["best"], single["best"]
+                assert best["epoch"] == expected_best["epoch"] == 1
+                for name in ("val_balanced_accuracy", "balanced_accuracy"):
+                    assert best[name] == pytest.approx(expected_best[name], abs=0.03)
     assert results[0]["confusion"] != results[1]["confusion"]
 
 
