@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ltjax.data import Dataset, StreamedDataset, decode
 from ltjax.inspection.scan import Look
+from ltjax.workdir.thumbnails import tile
 from ltjax.workdir.workdir import write_atomically, writing
 
 FILES = ("inspect.json", "inspect.png", "contact_sheet.png")
@@ -118,7 +119,8 @@ def contact_sheet(
         pen.multiline_text((left + 4, top + 2), "\n".join(lines), fill="black", font=font)
         members = of_class.get(one["label"], [])
         for k, index in enumerate(generator.permutation(members)[:per_class]):
-            sheet.paste(_tile(dataset, int(index), side), (left + _TEXT + k * (side + 2), top))
+            image = _image(dataset, int(index))
+            sheet.paste(tile(image, side), (left + _TEXT + k * (side + 2), top))
     return sheet
 
 
@@ -132,18 +134,8 @@ def _fitting(text: str, font: ImageFont.FreeTypeFont) -> str:
     return text + "…"
 
 
-def _tile(dataset: Dataset | StreamedDataset, index: int, side: int) -> Image.Image:
-    """The middle of a training image, RGB [side, side]: of two channels the first, of more than
-    three the first three.
-    """
+def _image(dataset: Dataset | StreamedDataset, index: int) -> np.ndarray:
+    """A training image that can be read, uint8 [H, W, C]."""
     if isinstance(dataset, StreamedDataset):
-        return Image.fromarray(decode.center_crop(dataset.train.read(index), side, side))
-    image = dataset.train_images[index]
-    channels = 3 if image.shape[2] >= 3 else 1
-    shown = Image.fromarray(image[..., :3] if channels == 3 else image[..., 0]).convert("RGB")
-    if min(shown.size) >= side:
-        return Image.fromarray(decode.crops(np.asarray(shown), (side, side), (side, side))[0])
-    scale = side / max(shown.size)
-    return shown.resize(
-        (round(shown.width * scale), round(shown.height * scale)), Image.Resampling.NEAREST
-    )
+        return decode.decoded(dataset.train.read(index))
+    return dataset.train_images[index]

@@ -33,7 +33,7 @@ def write(folder: Path, dataset: Dataset | StreamedDataset) -> None:
         for index in np.flatnonzero(dataset.train_labels == c)[:_TRIES]:
             image = _image(dataset, index)
             if image is not None:
-                sheet.paste(_tile(image), (SIDE * (c % COLUMNS), SIDE * (c // COLUMNS)))
+                sheet.paste(tile(image), (SIDE * (c % COLUMNS), SIDE * (c // COLUMNS)))
                 break
     partial = folder / f"partial-{FILE}"
     sheet.save(partial, format="png")
@@ -77,13 +77,13 @@ def _image(dataset: Dataset | StreamedDataset, index: int) -> np.ndarray | None:
         return None
 
 
-def _tile(image: np.ndarray):
-    """The middle square; of other than colour images the first channel."""
+def tile(image: np.ndarray, pixels: int = SIDE):
+    """The middle square, scaled; of other than colour images the first channel."""
     from PIL import Image
 
     side = min(image.shape[:2])
     top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
     square = image[top : top + side, left : left + side]
-    pixels = square[..., :3] if square.shape[2] in (3, 4) else square[..., 0]
-    smooth = Image.Resampling.NEAREST if side < SIDE // 2 else Image.Resampling.BICUBIC
-    return Image.fromarray(np.ascontiguousarray(pixels)).resize((SIDE, SIDE), smooth)
+    shown = square[..., :3] if square.shape[2] in (3, 4) else square[..., 0]
+    smooth = Image.Resampling.NEAREST if side < pixels // 2 else Image.Resampling.BICUBIC
+    return Image.fromarray(np.ascontiguousarray(shown)).resize((pixels, pixels), smooth)
