@@ -102,7 +102,7 @@ def grouped_members(labels: ArrayLike, groups: ArrayLike, share: float, seed: in
     generator = np.random.default_rng(seed)
     ends = [
         _settled(of_groups, total, share, generator.permutation(len(names)))
-        for _ in range(max(1, min(_ORDERS, 100_000 // len(pairs))))
+        for _ in range(max(1, min(_ORDERS, 20_000 // len(pairs))))
     ]
     out = min(ends, key=lambda end: end[1])[0]
     return np.flatnonzero(out[groups])
