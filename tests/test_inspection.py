@@ -24,7 +24,7 @@ def photographs(tmp_path_factory):
     root = tmp_path_factory.mktemp("photographs")
     rows = ["path,label,split,group"]
     generator = np.random.default_rng(0)
-    for label, count in (("ant", 30), ("bee [b]", 6), ("cät", 2)):
+    for label, count in (("ant", 30), ("bee [b]", 6), ("キャット", 2)):
         for k in range(count):
             name = f"{label[0]}{k}"
             image = Image.fromarray(generator.integers(0, 256, (40 + k % 2, 50, 3), np.uint8))
@@ -57,7 +57,7 @@ def test_everything_is_counted_and_written(photographs, tmp_path):
     ] == [
         ("ant", 0, 29, 3, "medium"),
         ("bee [b]", 1, 6, 1, "few"),
-        ("cät", 2, 1, 1, "few"),
+        ("キャット", 2, 1, 1, "few"),
     ]
     assert found["imbalance_factor"] == 29.0
     assert found["groups"]["few"] == {"classes": 2, "images": 7}
@@ -106,7 +106,7 @@ def test_the_sheet_shows_training_images_of_every_class_and_no_others(photograph
         for row in range(3)
     ]
     assert [len(one) for one in shown] == [8, 6, 1]
-    index = next(k for k in range(36) if loaded.class_names[loaded.train_labels[k]] == "cät")
+    index = next(k for k in range(36) if loaded.class_names[loaded.train_labels[k]] == "キャット")
     from ltjax.data import decode
     from ltjax.workdir.thumbnails import tile
 

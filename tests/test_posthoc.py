@@ -101,6 +101,18 @@ def test_the_held_out_part_has_the_same_tail_and_leaves_an_image_of_each_class()
     np.testing.assert_array_equal(out, posthoc.held_out(labels, 0.2, seed=3))
 
 
+def test_groups_are_held_out_whole():
+    from ltjax.training.posthoc import _held_out
+
+    labels, groups = np.arange(40) % 2, np.arange(40) // 4
+    out = _held_out(labels, groups, 0.2, 0)
+    assert out.sum() == 8
+    assert all(len(set(out[groups == group])) == 1 for group in range(10))
+    np.testing.assert_array_equal(_held_out(labels, None, 0.2, 0), posthoc.held_out(labels, 0.2))
+    with pytest.raises(ValueError, match=r"posthoc.held_out: every group holds all images of some"):
+        _held_out(labels[:4], groups[:4], 0.2, 0)
+
+
 def test_of_equal_candidates_the_one_nearest_to_the_default_is_chosen():
     assert posthoc.choose([0.5, 0.7, 0.7, 0.6], [0, 3, 1, 2]) == 2
     assert posthoc.choose([0.5, 0.5], [0, 1]) == 0

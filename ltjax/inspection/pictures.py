@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")
 from matplotlib import font_manager
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from ltjax.data import Dataset, StreamedDataset, decode
 from ltjax.inspection.scan import Look
+from ltjax.report import plots
 from ltjax.workdir.thumbnails import tile
 from ltjax.workdir.workdir import write_atomically, writing
 
@@ -38,11 +34,7 @@ def write(
     """Writes `FILES`. Raises OSError where it can't, in one line."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        figure = overview(found, looks)
-        with warnings.catch_warnings():  # a name's letters that the font lacks become boxes
-            warnings.filterwarnings("ignore", "Glyph .* missing from font")
-            figure.savefig(folder / FILES[1], dpi=110)
-        plt.close(figure)
+        plots.save(overview(found, looks), folder / FILES[1])
         contact_sheet(dataset, found, looks).save(folder / FILES[2])
     write_atomically(folder / FILES[0], json.dumps(found, indent=1))
 
@@ -53,7 +45,7 @@ def overview(found: dict[str, Any], looks: list[Look]) -> Figure:
     """
     classes, sizes = found["classes"], found["sizes"]
     differ = sizes.get("different", 1) > 1
-    figure, axes = plt.subplots(
+    figure, axes = plots.plt.subplots(
         *(1, 1 + differ),
         figsize=(11, 4.2),
         layout="constrained",
@@ -78,7 +70,7 @@ def overview(found: dict[str, Any], looks: list[Look]) -> Figure:
     )
     bars.legend(frameon=False, fontsize=8)
     if len(classes) <= _NAMED:
-        names = [one["name"].replace("$", r"\$") for one in classes]
+        names = [plots.literal(one["name"]) for one in classes]
         bars.set_xticks(places, names, rotation=35, ha="right", fontsize=8)
     else:
         bars.set_xlabel("class, by count")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
 
 import matplotlib
 import numpy as np
@@ -196,6 +199,14 @@ def _mistakes(summary: Summary, total: np.ndarray, names: Sequence[str]) -> Figu
     right.set(xlabel="% of the true class", title="most frequent mistakes (test images)")
     figure.suptitle(_label(summary))
     return figure
+
+
+def save(figure: Figure, place: Path | IO[bytes]) -> None:
+    """Writes a PNG and closes the figure. Letters of a name that the font lacks become boxes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(place, format="png", dpi=110)
+    plt.close(figure)
 
 
 def literal(name: str) -> str:

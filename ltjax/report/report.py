@@ -123,8 +123,7 @@ def _drawn(figures: Mapping[str, Any], output: Path) -> dict[str, str]:
     pictures = {}
     for name, figure in figures.items():
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=110)
-        plots.plt.close(figure)
+        plots.save(figure, buffer)
         (output / f"{name}.png").write_bytes(buffer.getvalue())
         pictures[name] = base64.b64encode(buffer.getvalue()).decode()
     return pictures
@@ -162,8 +161,7 @@ def write_spectra(
     if any(row["class"] >= 0 for row in analyses[0].rows):
         figures["hessian"] = spectra.overview(analyses, counts)
     for name, figure in figures.items():
-        figure.savefig(output / f"{name.replace('/', '_')}.png", dpi=110)
-        plots.plt.close(figure)
+        plots.save(figure, output / f"{name.replace('/', '_')}.png")
     (console or tables.console()).print(
         f"spectra: {output / 'hessian.png'}", markup=False, soft_wrap=True
     )
