@@ -10,9 +10,7 @@ that a slow moment meets all of them.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -23,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
+from benchmarks import records  # noqa: E402
 from configs import ldam_drw_sam  # noqa: E402
 from ltjax import devices  # noqa: E402
 from ltjax.data import Dataset  # noqa: E402
@@ -72,16 +71,11 @@ def main() -> None:
     if options.out:
         record = {
             "what": f"{options.model} SAM step, batch 128",
-            "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+            **records.circumstances(f"{jax.device_count()} x {jax.devices()[0].device_kind}"),
             "jax": jax.__version__,
-            "revision": subprocess.run(
-                ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True
-            ).stdout.strip(),
-            "time": time.strftime("%Y-%m-%d"),
             "variants": rows,
         }
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        records.save(options.out, record)
 
 
 def noise(name, folder, *, download):

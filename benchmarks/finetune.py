@@ -4,13 +4,12 @@
 
 Writes CIFAR-10 as JPEG files of 64 pixels into train/CLASS and test/CLASS (--max_count images in the
 fullest class, imbalance factor --factor, --test images a class), runs configs/finetune.py on them
-and copies the summary to OUT. What stands behind `--` goes to launch.py.
+and writes OUT/summary.json, a record. What stands behind `--` goes to launch.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +20,9 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import records  # noqa: E402
 from ltjax import data, imbalance  # noqa: E402
+from ltjax.report.runs import load_run, summarize  # noqa: E402
 
 
 def write_folders(source: str, folder: Path, counts: np.ndarray, test: int) -> None:
@@ -63,7 +64,10 @@ def main() -> None:
     extra = [flag for flag in extra if flag != "--"]
     subprocess.run([*command, f"--workdir={run.absolute()}", *extra], cwd=ROOT, check=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    shutil.copy(run / "summary.json", options.out)
+    record = records.figure_of(summarize([load_run(run)])[0], records.slug(options.out.name))
+    record["data"]["name"] = "CIFAR-10-LT as JPEG files of 64 pixels"
+    record["command"] = records.told(["benchmarks/finetune.py", *sys.argv[1:]])
+    records.save(options.out / "summary.json", [record])
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import resource
 import subprocess
 import sys
@@ -26,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
+
+from benchmarks import records  # noqa: E402
 
 BATCHES = (32, 64, 128)
 
@@ -208,9 +209,6 @@ def main() -> None:
         f"ltjax is {ratio:.2f} times as fast; extreme eigenvalues differ by at most {worst:.1e} of themselves"
     )
     if options.out:
-        revision = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True
-        ).stdout.strip()
         record = {
             "what": __doc__.splitlines()[0],
             "steps": options.steps,
@@ -219,14 +217,7 @@ def main() -> None:
             "ratio": ratio,
             "worst_difference": worst,
         }
-        record |= {
-            "host": platform.machine(),
-            "revision": revision,
-            "time": time.strftime("%Y-%m-%d"),
-            **sides,
-        }
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        records.save(options.out, record | records.circumstances(sides["ltjax"]["device"]) | sides)
 
 
 if __name__ == "__main__":

@@ -19,10 +19,7 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -34,6 +31,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import records  # noqa: E402
 from ltjax import data  # noqa: E402
 from ltjax.data import decode, stream  # noqa: E402
 
@@ -236,18 +234,8 @@ def main() -> None:
         threads = ours(folder, 0, options.epochs)
         record["ltjax_in_threads_images_per_second"] = threads
         print(f"{threads:7.0f} images/s  ltjax in two threads of the training process")
-    revision = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
-    record |= {
-        "cores": cores,
-        "host": platform.machine(),
-        "revision": revision,
-        "time": time.strftime("%Y-%m-%d"),
-    }
     if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        records.save(options.out, record | records.circumstances() | {"cores": cores})
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.train import cpu_name  # noqa: E402
+from benchmarks import records  # noqa: E402
 
 RECIPES = (
     *("ce", "ce_drw", "ldam_drw", "ldam_drw_sam", "balanced_softmax", "logit_adjusted"),
@@ -117,7 +117,7 @@ def cost(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "what": "A training step of each method against cross-entropy's, batch "
         f"{options.batch}, {options.network}",
-        "device": f"{jax.devices()[0].device_kind}, {cpu_name()}, {len(os.sched_getaffinity(0))} cores",
+        "device": f"{jax.devices()[0].device_kind}, {records.cpu_name()}, {len(os.sched_getaffinity(0))} cores",
         "rows": rows,
     }
 
@@ -136,7 +136,7 @@ def table(options: argparse.Namespace) -> dict[str, Any]:
         "what": f"Each method on {options.name}, {options.network}, {options.epochs} epochs,"
         f" {options.seeds} seeds, last epoch",
         "status": "short run",
-        "device": f"{cpu_name()}, {len(os.sched_getaffinity(0))} cores",
+        "device": f"{records.cpu_name()}, {len(os.sched_getaffinity(0))} cores",
         "rows": rows,
     }
 
@@ -206,13 +206,8 @@ def main() -> None:
     if options.what == "cost" and "ce" not in options.recipes:
         parser.error("--recipes lacks ce, which the others are compared with")
     record = {"cost": cost, "table": table}[options.what](options)
-    revision = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
-    record |= {"revision": revision, "time": time.strftime("%Y-%m-%d")}
     if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        records.save(options.out, records.circumstances(record["device"]) | record)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ import importlib
 import json
 import math
 import os
+import platform
 import py_compile
 import resource
 import shutil
@@ -285,7 +286,12 @@ def main() -> None:
     print(f"{killed} of {judged} killed, {interval(killed, judged)}, of {total} in all")
     git = ["git", "rev-parse", "--short", "HEAD"]
     revision = subprocess.run(git, cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    whole = {"date": datetime.date.today().isoformat(), "revision": revision}
+    whole = {
+        "what": "How many small mistakes, made on purpose, the tests notice",
+        "device": f"{platform.machine()} CPU, {os.cpu_count()} cores",
+        "revision": revision,
+        "time": datetime.date.today().isoformat(),
+    }
     whole |= {"seed": options.seed, "mutants": total, "judged": judged, "killed": killed}
     whole |= {"interval": interval(killed, judged), "modules": found}
     options.out.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")

@@ -12,12 +12,10 @@ median rate over --repeats stretches of --seconds each, after compilation and a 
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import os
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -29,7 +27,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.train import READY, cpu_name, take_turns  # noqa: E402
+from benchmarks import records  # noqa: E402
+from benchmarks.train import READY, take_turns  # noqa: E402
 
 
 class Case(NamedTuple):
@@ -188,18 +187,13 @@ def main() -> None:
             told += f"; {best / rate['PyTorch']:.2f} (goal {case.goal})"
         print(f"{case.network}, {case.pixels} px, batch {case.batch}: images/s {told}", flush=True)
     if options.out:
-        git = functools.partial(subprocess.run, cwd=ROOT, capture_output=True, text=True)
         record = {
             "what": __doc__.splitlines()[0],
             "rows": rows,
-            "cores": os.cpu_count(),
-            "cpu": cpu_name(),
             "load": os.getloadavg(),
-            "revision": git(["git", "rev-parse", "--short=12", "HEAD"]).stdout.strip(),
-            "time": time.strftime("%Y-%m-%d"),
+            **records.circumstances(),
         }
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        records.save(options.out, record)
 
 
 if __name__ == "__main__":

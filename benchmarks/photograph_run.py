@@ -11,7 +11,6 @@ copies the summary and the pictures to OUT. What stands behind `--` goes to laun
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import signal
 import subprocess
@@ -25,7 +24,9 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import records  # noqa: E402
 from ltjax import data, imbalance  # noqa: E402
+from ltjax.report.runs import load_run, summarize  # noqa: E402
 
 
 def write_lists(source: str, folder: Path, counts: np.ndarray, test: int) -> None:
@@ -94,22 +95,13 @@ def main() -> None:
     stopped = first.wait() == 128 + signal.SIGTERM
     subprocess.run(command, check=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    for name in ("summary.json", "per_class.png", "curves.png"):
+    for name in ("per_class.png", "curves.png"):
         shutil.copy(run / name, options.out / name)
-    record = json.loads((options.out / "summary.json").read_text(encoding="utf-8"))
-    revision = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
-    more = {
-        "stopped_and_continued": stopped,
-        "class_counts": counts.tolist(),
-        "test_images": 10 * options.test,
-        "revision": revision,
-    }
-    (options.out / "summary.json").write_text(
-        json.dumps({"run": record, **more, "command": sys.argv[1:]}, indent=1) + "\n",
-        encoding="utf-8",
-    )
+    record = records.figure_of(summarize([load_run(run)])[0], records.slug(options.out.name))
+    record["data"]["name"] = "CIFAR-10-LT as JPEG files of 64 pixels"
+    record["command"] = records.told(["benchmarks/photograph_run.py", *sys.argv[1:]])
+    record["details"]["stopped_and_continued"] = stopped
+    records.save(options.out / "summary.json", [record])
 
 
 if __name__ == "__main__":

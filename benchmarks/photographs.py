@@ -12,8 +12,6 @@ whose rate benchmarks/input.py measures.
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
 import time
 from functools import partial
@@ -26,6 +24,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import records  # noqa: E402
 from configs import imagenet_lt_ldam_drw_sam  # noqa: E402
 from ltjax import devices  # noqa: E402
 from ltjax.experiment import settings  # noqa: E402
@@ -121,21 +120,14 @@ def main() -> None:
                 flush=True,
             )
     if options.out:
-        revision = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True
-        ).stdout.strip()
         record = {
             "what": __doc__.splitlines()[0],
-            "device": f"{len(jax.devices())} x {jax.devices()[0].device_kind}",
+            **records.circumstances(f"{len(jax.devices())} x {jax.devices()[0].device_kind}"),
             "jax": jax.__version__,
-        }
-        record |= {
             "options": {name: str(value) for name, value in vars(options).items()},
-            "revision": revision,
             "rows": rows,
         }
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        records.save(options.out, record)
 
 
 if __name__ == "__main__":

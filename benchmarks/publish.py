@@ -1,9 +1,9 @@
-"""A finished run's figures and weights, as docs/results/full/ keeps them.
+"""A finished run's record and weights, as docs/results/full/ keeps them.
 
   python benchmarks/publish.py RUN [RUN ...] --out docs/results/full/ldam_drw_sam-cifar10
 
-RUNs are work directories of one recipe that differ in the seed. Writes OUT/summary.json (last epoch,
-best, seeds, device, hours, revision, subset digest), OUT/per_class.png and, for each seed,
+RUNs are work directories of one recipe that differ in the seed. Writes OUT/summary.json (a record by
+docs/results/schema.json: the leaderboard's row), OUT/per_class.png and, for each seed,
 metrics-seedK.jsonl and weights-seedK.safetensors under PyTorch's names. Then evaluates each file of
 weights as a user would, and fails where the figure is not the last epoch's.
 """
@@ -11,7 +11,7 @@ weights as a user would, and fails where the figure is not the last epoch's.
 from __future__ import annotations
 
 import argparse
-import json
+import hashlib
 import re
 import shutil
 import subprocess
@@ -25,6 +25,7 @@ from safetensors.numpy import save_file
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import records  # noqa: E402
 from ltjax import models, report  # noqa: E402
 from ltjax.experiment.initial import run_variables  # noqa: E402
 from ltjax.report.runs import Run, load_run  # noqa: E402
@@ -47,17 +48,17 @@ def main() -> None:
         if len(summaries) > 1:
             sys.exit(f"runs of {len(summaries)} recipes; give those of one")
         shutil.copy(Path(work) / "per_class.png", options.out)
-    summary = summaries[0].as_json()
-    summary["subset_digest"] = runs[0].record["data"]["digest"]
-    summary["training_hours"] = [round(run.seconds / 3600, 2) for run in runs]
-    summary["command"] = runs[0].record["starts"][0]["command"]
+    record = records.figure_of(summaries[0], records.slug(options.out.resolve().name))
+    record["weights"] = []
     for run in runs:
         weights = options.out / f"weights-seed{run.seed}.safetensors"
         shutil.copy(run.path / "metrics.jsonl", options.out / f"metrics-seed{run.seed}.jsonl")
         state = models.to_torch(run.config["model.name"], run_variables(run.path))
         save_file({name: np.ascontiguousarray(value) for name, value in state.items()}, weights)
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        record["weights"].append({"file": weights.name, "sha256": digest})
         check(run, weights)
-    (options.out / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+    records.save(options.out / "summary.json", [record])
 
 
 def check(run: Run, weights: Path) -> None:

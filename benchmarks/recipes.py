@@ -6,8 +6,8 @@ from one command.
 
 Every run is `python launch.py --config=configs/RECIPE.py`; those already in --work are continued or
 only read, so the script may be stopped and started again. Flags behind `--` go to every run, for
-instance `-- --config.training.epochs=20`. Writes OUT/summary.json (figures, seeds, device,
-versions, revision), OUT/report.html and pictures for each data set, and prints a Markdown table. On
+instance `-- --config.training.epochs=20`. Writes OUT/DATA/summary.json (records by
+docs/results/schema.json), report.html and pictures for each data set, and prints a Markdown table. On
 one GPU, in order of worth: ldam_drw_sam, ce_drw_sam, then ldam_drw, ce_drw, ce, and the rest.
 --together trains the seeds of a recipe in one run.
 """
@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import records  # noqa: E402
 from ltjax import report  # noqa: E402
 
 SADDLE = "ldam_drw_sam,ce_drw_sam,ldam_drw,ce_drw,ce,ce_sam,vs_drw,vs_drw_sam"
@@ -75,11 +75,12 @@ def main() -> None:
                 workdirs += [workdir / f"seed{seed}" for seed in seeds]
         if workdirs:
             summaries = report.write(workdirs, options.out / name)
-            print(
-                markdown(
-                    json.loads((options.out / name / "summary.json").read_text(encoding="utf-8"))
-                )
-            )
+            print(markdown([summary.as_json() for summary in summaries]))
+            figures = [
+                records.figure_of(one, records.slug(options.out.name, one.title))
+                for one in summaries
+            ]
+            records.save(options.out / name / "summary.json", figures)
             print(
                 f"{name}: {sum(len(summary.runs) for summary in summaries)} runs in {(time.monotonic() - began) / 60:.1f} minutes so far"
             )

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import records  # noqa: E402
 from ltjax import data, metrics  # noqa: E402
 from parity_tests import reference  # noqa: E402
 
@@ -204,24 +205,51 @@ def report(
     spread = {side: float(np.ptp([run["accuracy"] for run in each])) for side, each in runs.items()}
     print(f"means differ by {100 * abs(means['ltjax'] - means['PyTorch']):.2f} points; spread between seeds: "
           + ", ".join(f"{side} {100 * value:.2f}" for side, value in spread.items()))  # fmt: skip
-    revision = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
-    record = {
-        "what": "LDAM+DRW+SAM, CIFAR-10-LT, ResNet-32, scaled schedule, last epoch",
-        "options": {"epochs": options.epochs, "rho": options.rho, "factor": options.factor},
-        "class_counts": counts.tolist(),
-        "device": f"{platform.machine()} CPU, {torch.get_num_threads()} cores",
-        "commit": revision,
-        "date": time.strftime("%Y-%m-%d"),
-        "class_names": names,
-        "runs": runs,
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.with_suffix(".json").write_text(
-        json.dumps(record, indent=1) + "\n", encoding="utf-8"
-    )
+    figures = [record(options, side, each, counts, names) for side, each in runs.items()]
+    records.save(options.out.with_suffix(".json"), figures)
     draw(options.out.with_suffix(".png"), runs, names, counts)
+
+
+def record(
+    options: argparse.Namespace, side: str, runs: list[dict], counts: np.ndarray, names: list[str]
+) -> dict:
+    """Of one side's runs, by docs/results/schema.json."""
+
+    def figure(name: str) -> dict[str, float | None]:
+        values = [100 * run[name] for run in runs]
+        spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        return {"mean": float(np.mean(values)), "std": spread}
+
+    now = records.circumstances()
+    versions = {"ltjax": {"jax": version("jax")}, "PyTorch": {"torch": torch.__version__}}
+    return {
+        "id": records.slug(options.out.name, side),
+        "status": "short run",
+        "method": f"LDAM + DRW + SAM in {side}",
+        "recipe": "ldam_drw_sam",
+        "data": {
+            "name": "CIFAR-10-LT",
+            "imbalance": round(1 / options.factor, 2),
+            "subset": "NumPy seed 0, class by class",
+            "class_counts": counts.tolist(),
+            "test_images": 10_000,
+        },
+        "network": {"name": "resnet32", "parameters": 464_144},
+        "epochs": options.epochs,
+        "batch_size": 128,
+        "augmentation": "crop 4, flip",
+        "selection": "last epoch",
+        "runs": len(runs),
+        "seeds": [run["seed"] for run in runs],
+        "accuracy": figure("accuracy"),
+        "groups": {name: figure(name) for name in ("many", "medium", "few")},
+        **{key: now[key] for key in ("device", "revision", "time")},
+        "hours": [round(run["seconds"] / 3600, 2) for run in runs],
+        "versions": versions[side],
+        "command": records.told(["benchmarks/short_run.py", *sys.argv[1:]]),
+        "footnote": f"rho {options.rho}",
+        "details": {"class_names": names, "runs": runs},
+    }
 
 
 def draw(path: Path, runs: dict[str, list[dict]], names: list[str], counts: np.ndarray) -> None:

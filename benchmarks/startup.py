@@ -12,9 +12,7 @@ finds an empty folder of compiled programs, the later one what the first compile
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -22,6 +20,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import records  # noqa: E402
+
 BEGAN = "LTJAX_BENCHMARK_BEGAN"
 
 
@@ -56,7 +58,6 @@ def seconds(program: Path, flags: list[str], cache: Path) -> float:
 
 def until_the_first_step() -> None:
     """Runs the command's own code until its first step is done, and prints how long that took."""
-    sys.path.insert(0, str(ROOT))
     from ltjax import command
 
     def advance(self, *arguments):
@@ -104,24 +105,13 @@ def main() -> None:
     if options.out:
         import jax
 
-        revision = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True
-        ).stdout.strip()
         record = {
             "what": __doc__.splitlines()[0],
             "seconds": rows,
-            "host": platform.machine(),
-            "cores": os.cpu_count(),
-        }
-        device = jax.devices()[0]
-        record |= {
-            "device": device.device_kind,
+            **records.circumstances(jax.devices()[0].device_kind),
             "jax": jax.__version__,
-            "revision": revision,
-            "time": time.strftime("%Y-%m-%d"),
         }
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        records.save(options.out, record)
 
 
 if __name__ == "__main__":

@@ -8,19 +8,19 @@ source's.
 Each row is a run of launch.py (or several, over --seeds); those already in --work are continued or
 only read, so the script may be stopped and started again. Flags behind `--` go to every run: `--
 --config.training.batch_size=64`. --epochs shortens the schedules, --rows takes only rows whose name contains one of these. In system c the five decoupled methods share the first stage: it is trained once, and each
-classifier starts from it. Writes OUT/summary.json, OUT/report.html, pictures, and OUT/table.md.
+classifier starts from it. Writes OUT/summary.json (records), OUT/report.html and pictures, and prints the table.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import records
 from benchmarks.recipes import pair, split_flags, train
 from ltjax import report
 
@@ -167,20 +167,18 @@ def write(
     done = [row for row in rows if workdirs[row.name]]
     titles = {path: row.name for row in done for path in workdirs[row.name]}
     summaries = report.write(list(titles), out, titles=[titles[path] for path in titles])
-    found = {
-        summary["title"]: summary
-        for summary in json.loads((out / "summary.json").read_text(encoding="utf-8"))
-    }
+    found = {summary.title: summary for summary in summaries}
+    figures = [records.figure_of(one, records.slug(out.name, one.title)) for one in summaries]
+    records.save(out / "summary.json", figures)
     lines = [
         f"| | {' | '.join(columns.values())} | source: {' / '.join(columns.values())} |",
         f"|{' --- |' * (len(columns) + 2)}",
     ]
     for row in done:
-        last = found[row.name]["last_epoch"]
+        last = found[row.name].as_json()["last_epoch"]
         ours = " | ".join(pair(last[name]) if name in last else "" for name in columns)
         published = " / ".join("-" if value is None else str(value) for value in row.published)
         lines.append(f"| {row.name} | {ours} | {published} |")
-    (out / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(
         "\n".join(lines),
         f"{sum(len(summary.runs) for summary in summaries)} runs so far",

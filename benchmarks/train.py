@@ -23,7 +23,6 @@ import argparse
 import dataclasses
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -41,6 +40,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+
+from benchmarks import records  # noqa: E402
 
 BATCH = 128
 COUNTS = (5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50)
@@ -384,18 +385,6 @@ def take_turns(
     }
 
 
-def cpu_name() -> str:
-    """Of the first core, with the widest vectors that it has."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or platform.machine()
-    fields = dict(line.split(":", 1) for line in text.split("\n\n")[0].splitlines() if ":" in line)
-    found = {name.strip(): value.strip() for name, value in fields.items()}
-    widest = [name for name in ("amx_bf16", "avx512f", "avx2") if name in found.get("flags", "")]
-    return ", ".join([found.get("model name", platform.machine()), *widest[:1]])
-
-
 def until(process: subprocess.Popen[str], line: str) -> list[str]:
     """What it prints up to a line, or to its end."""
     said: list[str] = []
@@ -462,24 +451,15 @@ def main() -> None:
     for name, ratio in ratios.items():
         print(f"{ratio:.2f} times as fast: {name}")
     if options.out:
-        revision = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True
-        ).stdout.strip()
         record = {
             "what": __doc__.splitlines()[0],
             "rows": rows,
             "ratios": ratios,
             "steps": options.steps,
             "repeats": options.repeats,
+            **records.circumstances(next(iter(rows.values()))["device"]),
         }
-        record |= {
-            "cores": os.cpu_count(),
-            "cpu": cpu_name(),
-            "revision": revision,
-            "time": time.strftime("%Y-%m-%d"),
-        }
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        records.save(options.out, record)
 
 
 if __name__ == "__main__":

@@ -12,20 +12,16 @@ named". --trace keeps the trace for TensorBoard or Perfetto.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import re
-import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.train import BATCH, ROOT, ltjax_steps
+from benchmarks import records
+from benchmarks.train import BATCH, ltjax_steps
 
 NOT_WORK = (
     "ThreadpoolListener",
@@ -97,9 +93,6 @@ def main() -> None:
     for name, milliseconds in sorted(per_step.items(), key=lambda item: -item[1])[:20]:
         print(f"{milliseconds:10.3f} ms {100 * milliseconds / whole:5.1f} %  {name[:100]}")
     if options.out:
-        revision = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True
-        ).stdout.strip()
         record = {
             "what": __doc__.splitlines()[0],
             "milliseconds_a_step": whole,
@@ -112,15 +105,8 @@ def main() -> None:
             "seeds": options.seeds,
             "devices": len(built.devices),
         }
-        record |= {
-            "device": device.device_kind,
-            "host": platform.machine(),
-            "cores": os.cpu_count(),
-            "jax": jax.__version__,
-        }
-        record |= {"revision": revision, "time": time.strftime("%Y-%m-%d")}
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        record |= {**records.circumstances(device.device_kind), "jax": jax.__version__}
+        records.save(options.out, record)
 
 
 if __name__ == "__main__":

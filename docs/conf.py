@@ -16,13 +16,15 @@ copyright = "the ltjax authors; Apache-2.0"
 
 extensions = [
     "myst_nb",
+    "records",
+    "links",
     "sphinx.ext.autodoc",
     "sphinx.ext.doctest",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "sphinx_design",
 ]
-exclude_patterns = ["_build", "**/.ipynb_checkpoints", "results/system_*/*.md"]
+exclude_patterns = ["_build", "_static", "**/.ipynb_checkpoints"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 4
 suppress_warnings = ["myst.header"]
@@ -41,6 +43,7 @@ default_role = "code"
 
 html_theme = "pydata_sphinx_theme"
 html_title = "ltjax"
+html_static_path = ["_static"]
 html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": False, "show_toc_level": 2}
 

@@ -188,6 +188,8 @@ class Summary:
                 if not name.startswith("by_dataset.")
             },
             "class_counts": first["data"]["class_counts"],
+            "subset_digest": first["data"].get("digest"),
+            "command": first["starts"][0]["command"],
             "device": first["starts"][-1]["device"],
             "versions": first["starts"][-1]["versions"],
             "git": first["starts"][-1]["git"],

@@ -1,0 +1,406 @@
+"""The tables of the pages, each a function of the records to Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from records import pair
+
+GROUPS = ("many", "medium", "few")
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def each_run(value: list[float]) -> str:
+    return f"{min(value):.0f} to {max(value):.0f}"
+
+
+def digits(records: dict[str, Any]) -> str:
+    one = records["quickstart"]
+    each = [f"{100 * run['test_accuracy']:.1f}" for run in one["details"]["last_epoch_each"]]
+    return table(
+        ["seeds", "last epoch, %", "each", "many / medium / few", "best epoch, %"],
+        [
+            [
+                str(one["runs"]),
+                pair(one["accuracy"]),
+                ", ".join(each),
+                " / ".join(f"{one['groups'][name]['mean']:.1f}" for name in GROUPS),
+                pair(one["best_epoch"]),
+            ]
+        ],
+    )
+
+
+def short_run(records: dict[str, Any]) -> str:
+    sides = {"ltjax": records["short_run-ltjax"], "PyTorch": records["short_run-pytorch"]}
+    runs = {
+        f"{side}, seed {run['seed']}": run
+        for side, record in sides.items()
+        for run in record["details"]["runs"]
+    }
+    first = sides["ltjax"]
+    classes = zip(first["details"]["class_names"], first["data"]["class_counts"], strict=True)
+    rows = [
+        [name, *(f"{100 * run[name]:.2f}" for run in runs.values())]
+        for name in ("accuracy", *GROUPS)
+    ]
+    rows += [
+        [f"{name} ({count})", *(f"{100 * run['per_class'][c]:.1f}" for run in runs.values())]
+        for c, (name, count) in enumerate(classes)
+    ]
+    return table(["%", *runs], rows)
+
+
+def _figures(
+    records: dict[str, Any],
+    names: dict[str, str],
+    columns: dict[str, Callable[[dict[str, Any]], str]],
+    first: str = "last epoch, %",
+) -> str:
+    """A row a figure: `names` are ids with their headings, `columns` headings with their texts."""
+    return table(
+        [first, *columns],
+        [
+            [heading, *(text(records[name]) for text in columns.values())]
+            for name, heading in names.items()
+        ],
+    )
+
+
+def _accuracy(one: dict[str, Any]) -> str:
+    return pair(one["accuracy"])
+
+
+def _group(name: str) -> Callable[[dict[str, Any]], str]:
+    return lambda one: pair(one["groups"][name]) if name in (one.get("groups") or {}) else ""
+
+
+def _last(name: str) -> Callable[[dict[str, Any]], str]:
+    return lambda one: f"{100 * one['details']['last_epoch_each'][0][name]:.2f}"
+
+
+def _stated(one: dict[str, Any]) -> str:
+    groups = [one["groups"][name] for name in GROUPS] if one.get("groups") else []
+    return " / ".join(f"{value['mean']:g}" for value in (one["accuracy"], *groups))
+
+
+def system_a(records: dict[str, Any]) -> str:
+    names = {
+        "expert": "expert: LDAM, class-balanced sampler, DRW",
+        "rotnet": "rotnet: 5 epochs of rotations, then class-balanced",
+        "hybrid": "hybrid: mixup, LDAM with s = 10, plain sampling",
+        "pro": "pro: class-balanced sampler, mixup, label smoothing",
+    }
+    return _figures(
+        records,
+        {f"system_a-{name}": text for name, text in names.items()},
+        {
+            "overall": _accuracy,
+            "majority class": _group("many"),
+            "other classes": _group("few"),
+        },
+    )
+
+
+def system_b(records: dict[str, Any]) -> str:
+    names = {
+        "alpha_0.9": "alpha 0.9",
+        "alpha_0.95": "alpha 0.95",
+        "alpha_0.99": "alpha 0.99",
+        "alpha_0.995": "alpha 0.995",
+        "alpha_0.95_autoaugment": "alpha 0.95, AutoAugment",
+        "alpha_0.95_autoaugment_smoothing": "alpha 0.95, AutoAugment, label smoothing",
+    }
+    groups = {name: _group(name) for name in GROUPS}
+    ids = {f"system_b-{name}": text for name, text in names.items()}
+    return _figures(records, ids, {"overall": _accuracy, **groups})
+
+
+def system_c(records: dict[str, Any]) -> str:
+    names = {
+        "baseline": "baseline",
+        "reweight": "reweight (class-balanced sampling)",
+        "features": "the first stage alone",
+        "decoupled_modified_cross_entropy": "decoupled, modified cross-entropy",
+        "decoupled_balanced_softmax": "decoupled, balanced softmax",
+        "decoupled_focal": "decoupled, focal",
+        "decoupled_class_balanced": "decoupled, class-balanced",
+        "decoupled_class_balanced_focal": "decoupled, class-balanced focal",
+    }
+    return _figures(
+        records,
+        {f"system_c-{name}": text for name, text in names.items()},
+        {
+            "accuracy": _accuracy,
+            "precision": _last("weighted_precision"),
+            "F1": _last("weighted_f1"),
+            **{name: _group(name) for name in GROUPS},
+        },
+    )
+
+
+SPECTRA = {
+    "CE + DRW": "hessian-ce_drw",
+    "CE + DRW + SAM, rho 0.1": "hessian-ce_drw_sam_rho_0.1",
+    "CE + DRW + SAM, rho 0.5": "hessian-ce_drw_sam_rho_0.5",
+}
+
+
+def hessian_runs(records: dict[str, Any]) -> str:
+    groups = {name: _group(name) for name in GROUPS}
+    ids = {identifier: name for name, identifier in SPECTRA.items()}
+    return _figures(records, ids, {"accuracy": _accuracy, **groups})
+
+
+def hessian_spectra(records: dict[str, Any]) -> str:
+    runs = records["spectra"]["runs"]
+    counts = next(iter(runs.values()))["class_counts"]
+    rows = []
+    for c, first in enumerate(next(iter(runs.values()))["rows"]):
+        cells = [run["rows"][c] for run in runs.values()]
+        rows.append(
+            [
+                f"{first['name']} ({counts[c]})",
+                *(
+                    f"{cell['lambda_min']:.1f} / {cell['lambda_max']:.0f} = {cell['ratio']:.3f};"
+                    f" trace {cell['trace']:.0f}; loss {cell['loss']:.2f}"
+                    for cell in cells
+                ),
+            ]
+        )
+    return table(["class (images)", *(f"{name}: λ_min / λ_max" for name in runs)], rows)
+
+
+def hessian_means(records: dict[str, Any]) -> str:
+    def mean(rows: list[dict[str, Any]], key: str) -> float:
+        return sum(row[key] for row in rows) / len(rows)
+
+    groups = {"many": slice(0, 3), "medium": slice(3, 6), "few": slice(6, 10)}
+    return table(
+        ["λ_min / λ_max; mean of the ratios", *groups],
+        [
+            [
+                name,
+                *(
+                    f"{mean(run['rows'][part], 'lambda_min'):.1f} /"
+                    f" {mean(run['rows'][part], 'lambda_max'):.0f};"
+                    f" {mean(run['rows'][part], 'ratio'):.3f}"
+                    for part in groups.values()
+                ),
+            ]
+            for name, run in records["spectra"]["runs"].items()
+        ],
+    )
+
+
+def hessian_speed(records: dict[str, Any]) -> str:
+    one = records["hessian_speed"]
+    sides = {"eager PyTorch, double backward": "pytorch", "ltjax, keeping 1 GiB": "ltjax"}
+    return table(
+        ["", "seconds a spectrum", "peak memory of the process"],
+        [
+            [
+                name,
+                f"{sum(one[side]['seconds']) / len(one[side]['seconds']):.1f}",
+                f"{one[side]['peak_host_memory_mib']:,} MiB",
+            ]
+            for name, side in sides.items()
+        ],
+    )
+
+
+def input_pipeline(records: dict[str, Any]) -> str:
+    one, rows = records["input"], []
+    names = ("torch, with jitter", "torch, without jitter", "ltjax")
+    for workers, heading in ((1, "one worker process"), (2, "two worker processes")):
+        jitter, plain, ours = (one[f"{workers}_workers_images_per_second"][name] for name in names)
+        ratio = f"{ours / jitter:.2f} ({ours / plain:.2f} without jitter)"
+        rows.append([heading, f"{jitter:.0f}", f"{plain:.0f}", f"{ours:,.0f}", ratio])
+    threads = one["ltjax_in_threads_images_per_second"]
+    ratio = f"{threads / jitter:.2f} times torch's two workers ({threads / plain:.2f})"
+    rows.append(["no worker process: two threads", "", "", f"{threads:,.0f}", ratio])
+    return table(["images/s", *names, "ltjax / torch"], rows)
+
+
+def photographs(records: dict[str, Any]) -> str:
+    groups = {name: _group(name) for name in GROUPS}
+    return _figures(records, {"photographs": "LDAM + DRW + SAM"}, {"accuracy": _accuracy, **groups})
+
+
+def precision(records: dict[str, Any]) -> str:
+    def groups(one: dict[str, Any]) -> str:
+        return " / ".join(f"{one['groups'][name]['mean']:.1f}" for name in GROUPS)
+
+    names = {f"precision-{dtype}": dtype for dtype in ("float32", "bfloat16")}
+    columns = {"accuracy, three seeds": _accuracy, "many / medium / few": groups}
+    return _figures(records, names, columns)
+
+
+def augmentation(records: dict[str, Any]) -> str:
+    rows = records["augment"]["variants"]
+    return table(
+        ["", "seconds a step", "over crop and flip, %"],
+        [
+            [name, f"{row['seconds_a_step']:.3f}", f"{100 * row['over_crop_and_flip']:+.1f}"]
+            for name, row in rows.items()
+        ],
+    )
+
+
+def train_cpu(records: dict[str, Any]) -> str:
+    rows = records["train_cpu"]["rows"]
+    names = {
+        "ltjax": ("ltjax, LDAM + DRW + SAM", ""),
+        "PyTorch": ("PyTorch, eager, contiguous", "ltjax"),
+        "PyTorch, tuned": ("PyTorch, channels_last", "ltjax"),
+        "PyTorch, tuned and compiled": ("PyTorch, channels_last, torch.compile", "ltjax"),
+        "ltjax, no SAM": ("ltjax without SAM", ""),
+        "PyTorch, tuned, no SAM": ("PyTorch without SAM, channels_last", "ltjax, no SAM"),
+    }
+
+    def rate(name: str) -> float:
+        return rows[name]["images_per_second"]
+
+    return table(
+        ["", "images/s (lowest to highest of five)", "ltjax / it"],
+        [
+            [
+                heading,
+                f"{rate(name):.0f} ({each_run(rows[name]['spread'])})",
+                f"{rate(ours) / rate(name):.2f}" if ours else "",
+            ]
+            for name, (heading, ours) in names.items()
+            if name in rows
+        ],
+    )
+
+
+def networks_cpu(records: dict[str, Any]) -> str:
+    rows = []
+    for one in records["networks_cpu"]["rows"].values():
+        rates = {name: side["images_per_second"] for name, side in one["measured"].items()}
+        theirs = rates.pop("PyTorch")
+        form = ".0f" if min(theirs, *rates.values()) >= 10 else ".1f"
+        case = f"{one['network']}, {one['pixels']}, {one['batch']}"
+        ours = format(max(rates.values()), form)
+        rows.append([case, ours, format(theirs, form), f"{one['ratio']:.2f}"])
+    return table(["network, pixels, batch", "ltjax images/s", "PyTorch", "ltjax / it"], rows)
+
+
+def evaluate_cpu(records: dict[str, Any]) -> str:
+    rows = records["evaluate_cpu"]["rows"]
+    return table(
+        ["network, pixels", "before", "since"],
+        [[name, f"{row['before']:.0f}", f"{row['since']:.0f}"] for name, row in rows.items()],
+    )
+
+
+def methods_cost(records: dict[str, Any]) -> str:
+    return table(
+        ["method", "ms a step", "times cross-entropy's", "passes"],
+        [
+            [
+                name,
+                f"{row['milliseconds']:.0f}",
+                f"{row['ratio']:.2f}",
+                f"{row['expected']:g}" if row["expected"] else "",
+            ]
+            for name, row in records["methods_cost_cpu"]["rows"].items()
+        ],
+    )
+
+
+def train_profile(records: dict[str, Any]) -> str:
+    one = records["train_profile_cpu"]
+    largest = sorted(one["operations"].items(), key=lambda item: -item[1])[:8]
+    return table(
+        ["operation", "ms a step", "%"],
+        [
+            [f"`{name}`", f"{ms:.0f}", f"{100 * ms / one['milliseconds_a_step']:.0f}"]
+            for name, ms in largest
+        ],
+    )
+
+
+def startup(records: dict[str, Any]) -> str:
+    names = {
+        "to the first step": "from the command to its first finished step",
+        "whole command": "two steps, evaluation of 10,000 images, checkpoint, report",
+    }
+    seconds = records["startup"]["seconds"]
+    return table(
+        ["seconds, the better of two", "first start", "later"],
+        [
+            [text, *(f"{min(seconds[name][when]):.1f}" for when in ("first", "later"))]
+            for name, text in names.items()
+        ],
+    )
+
+
+def _posthoc(source: str) -> Callable[[dict[str, Any]], str]:
+    def setting(parameters: dict[str, Any], ties: int) -> str:
+        parts = []
+        if "tau" in parameters:
+            parts.append(f"tau {parameters['tau']:g}" + (f" (of {ties} equal)" if ties > 1 else ""))
+        if "learning_rate" in parameters:
+            parts.append(f"rate {parameters['learning_rate']:g}")
+        if "epochs" in parameters:
+            parts.append(f"{parameters['epochs']} epochs")
+        return ", ".join(parts)
+
+    def build(records: dict[str, Any]) -> str:
+        rows = []
+        for name, one in records.items():
+            if not name.startswith(f"posthoc_{source}-"):
+                continue
+            details = one["details"]
+            chosen = details["chosen"]
+            rows.append(
+                [
+                    one["method"],
+                    setting(chosen["parameters"], details["ties"])
+                    if details["candidates"] > 1
+                    else "",
+                    pair(one["accuracy"]),
+                    " / ".join(f"{100 * chosen[group]:.1f}" for group in GROUPS),
+                    f"{100 * details['default']['accuracy']:.2f}",
+                    f"*{100 * details['oracle']['accuracy']:.2f}*",
+                    f"{100 * chosen['ece']:.1f}, {100 * chosen['scaled']['ece']:.1f}",
+                    f"{chosen['temperature']:.2f}",
+                ]
+            )
+        head = ["classifier", "chosen", "accuracy", "many / medium / few", "default", "*oracle*"]
+        return table([*head, "ECE, at T", "T"], rows)
+
+    return build
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "digits": digits,
+    "short_run": short_run,
+    "system_a": system_a,
+    "system_b": system_b,
+    "system_c": system_c,
+    "hessian_runs": hessian_runs,
+    "hessian_spectra": hessian_spectra,
+    "hessian_means": hessian_means,
+    "hessian_speed": hessian_speed,
+    "input_pipeline": input_pipeline,
+    "photographs": photographs,
+    "precision": precision,
+    "augmentation": augmentation,
+    "train_cpu": train_cpu,
+    "networks_cpu": networks_cpu,
+    "evaluate_cpu": evaluate_cpu,
+    "methods_cost": methods_cost,
+    "train_profile": train_profile,
+    "startup": startup,
+    "posthoc_ldam": _posthoc("ldam"),
+    "posthoc_lite0": _posthoc("lite0"),
+}
