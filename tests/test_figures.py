@@ -25,6 +25,7 @@ PAGES = [
 MEASURED = re.compile(r"\b\d[\d,]*(\.\d+)? ?(%|points\b|times\b|s\b|ms\b|images/s)")
 ALLOWED = {
     "performance.md": ("2 s", "7 s"),  # arithmetic from a datasheet
+    "photographs.md": ("10 %", "20 %", "30 %", "90 %"),  # shares of a datasheet's rate, supposed
     "sam.md": ("2.66 times", "2.00 times"),  # counted by JAX, as the sentence says
 }
 RECORDS = records.load(RESULTS)
@@ -37,7 +38,7 @@ def rounds_to(value, text):
 
 def typed(text):
     """Measured numbers that a page's author wrote: those with a unit, outside of code and roles."""
-    prose = re.sub(r"^```.*?^```|`[^`\n]*`|^    .*$", "", text, flags=re.S | re.M)
+    prose = re.sub(r"^```.*?^```|`[^`\n]*`|^    [^\n]*", "", text, flags=re.S | re.M)
     return [found[0] for found in MEASURED.finditer(prose)]
 
 
@@ -53,8 +54,10 @@ def test_a_pages_figures_are_those_of_records(page):
 
 
 def test_a_figure_that_was_typed_is_found():
-    text = "It gives 82.64 % in 12 ms, {figure}`a/accuracy` % and `0.5 %` of 12,406 images.\n"
-    assert typed(text) == ["82.64 %", "12 ms"]
+    text = (
+        "In 12 ms,\n\n    code of 5 %\n\n82.64 %, {figure}`a/b` % and `0.5 %` of 12,406 images.\n"
+    )
+    assert typed(text) == ["12 ms", "82.64 %"]
 
 
 @pytest.mark.parametrize("name", NAMES)
