@@ -288,6 +288,8 @@ def get_config() -> ConfigDict:
     config.evaluation = ConfigDict()
     config.evaluation.every = 1  # epochs; the last is always evaluated
     config.evaluation.batch_size = 1000  # images of one evaluation step
+    # at the end and in --mode=evaluate: misclassified.csv, and the worst as misclassified.png
+    config.evaluation.misclassified = True
 
     config.checkpoint = ConfigDict()
     # epochs; besides, once `minutes` have passed (within epochs too), at the end and when stopped

@@ -23,7 +23,7 @@ from importlib import import_module
 
 __version__ = "0.2.0"
 
-_LAZY = {"Trained": "trained", "fit": "fitting", "inspect": "inspection", "load": "trained"}
+_LAZY = {"Trained": "trained", "fit": "fitting", "inspect": "inspection", "load": "loading"}
 
 
 def __getattr__(name: str):

@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike
 from ltjax import fields, recipes
 from ltjax.data.arrays import from_arrays
 from ltjax.experiment import settings
+from ltjax.loading import load
 from ltjax.names import unknown
-from ltjax.trained import Trained, load
+from ltjax.trained import Trained
 from ltjax.training import loop
 
 

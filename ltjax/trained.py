@@ -1,4 +1,4 @@
-"""A finished run as an object: `ltjax.load(path)` gives a `Trained`, which predicts.
+"""A finished run as an object: `ltjax.load(path)` (`ltjax.loading`) gives a `Trained`, which predicts.
 
 Classes are numbered and named here as the user has them, whatever order the trainer used.
 """
@@ -6,6 +6,7 @@ Classes are numbered and named here as the user has them, whatever order the tra
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,66 +21,13 @@ from ml_collections import ConfigDict
 from ltjax import augment, metrics
 from ltjax.data import decode, is_streamed
 from ltjax.experiment.experiment import class_groups
-from ltjax.experiment.initial import recorded_config, run_checkpoint
 from ltjax.experiment.priors import implied_prior
-from ltjax.experiment.recipe import make_model, make_objective
-from ltjax.workdir.workdir import read_json
+from ltjax.experiment.recipe import logit_scale, make_model, make_objective
 
 _SIZES = (1, 8, 64, 512)
 """Images that a program is compiled for; other batches are padded to the next."""
 _PIXELS = 64 * 224 * 224
 """Of one batch at most."""
-_SHAPES = {"cifar10": (32, 32, 3), "cifar100": (32, 32, 3), "digits": (8, 8, 1)}
-"""Of runs recorded before config.json said it."""
-
-
-def load(path: str | Path, *, checkpoint: str = "last") -> Trained:
-    """A run read back from its work directory, for use.
-
-    Args:
-      path: the work directory; of seeds trained together, that of one of them.
-      checkpoint: "last", the newest; or "best", the epoch that result.json calls best.
-
-    Raises:
-      FileNotFoundError: no run there, or nothing saved yet.
-      ValueError: a damaged run, one that has not reached its classifier's stage, or no best epoch
-        saved. One line each.
-    """
-    folder = Path(path).expanduser()
-    if not (folder / "config.json").is_file():
-        seeds = sorted(seed.parent.name for seed in folder.glob("seed*/config.json"))
-        raise FileNotFoundError(
-            f"{folder} holds the runs of several seeds ({', '.join(seeds)}); give one of them"
-            if seeds
-            else f"{folder} is no work directory: it holds no config.json"
-        )
-    if checkpoint not in ("last", "best"):
-        raise ValueError(f"checkpoint is {checkpoint!r}; expected 'last' or 'best'")
-    step = _best_step(folder) if checkpoint == "best" else None
-    record = read_json(folder / "config.json")
-    config = recorded_config(record)
-    restored, stage = run_checkpoint(folder, step)
-    if step not in (None, int(restored.state.step)):
-        raise ValueError(
-            f"{folder}: the best epoch's checkpoint (step {step}) is not there;"
-            " config.checkpoint.best keeps it"
-        )
-    if stage.config.target != "class":
-        raise ValueError(
-            f"{folder} is still in stage {stage.name!r}, which learns no classes; train it on"
-        )
-    names, ids = record["class_names"], _class_ids(record, config)
-    shape = record.get("image_shape") or _image_shape(config)
-    return Trained(
-        config=config,
-        class_names=tuple(str(names[label]) for label in np.argsort(ids)),
-        class_counts=np.asarray(record["data"]["class_counts"], np.int64)[np.argsort(ids)],
-        image_shape=(int(shape[0]), int(shape[1]), int(shape[2])),
-        variables=restored.state.variables,
-        label_ids=ids,
-        stage=stage.config,
-        figures=_figures(folder),
-    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -345,26 +293,27 @@ class Trained:
     @property
     def logit_scale(self) -> float:
         """What the loss multiplies the network's outputs with."""
-        loss = self.stage.loss
-        return float(loss.ldam.scale) if loss.name == "ldam" else 1.0
+        return logit_scale(self.stage)
 
     def export(self, folder: str | Path, *, prior: str | ArrayLike | None = None) -> Path:
         """Writes what other programs need to use the network; README.md there says how.
 
-        weights.safetensors has PyTorch's names, classes by id; model.stablehlo (jax.export) takes
-        uint8 [N, H, W, C] of any N and gives probabilities float32 [N, C], on CPU, CUDA and TPU,
-        preprocessing inside; model.json has classes, normalisation, sizes, recipe and figures.
+        weights.safetensors has PyTorch's names, classes by id; model.stablehlo (jax.export, for
+        CPU, CUDA and TPU) and model.onnx take uint8 [N, H, W, C] of any N and give probabilities
+        float32 [N, C], preprocessing inside; model.json has classes, normalisation, sizes, recipe
+        and figures; model_card.md tells them to people. Without jax2onnx and onnxruntime (pip
+        install 'ltjax[onnx]') there is no model.onnx, and a line on the error stream says so.
 
         Args:
           folder: created if absent.
-          prior: as `predict_proba`; inside model.stablehlo.
+          prior: as `predict_proba`; inside model.stablehlo and model.onnx.
 
         Returns:
           The folder.
         """
         from ltjax.export import write
 
-        return write(self, Path(folder).expanduser(), prior)
+        return write(self, Path(folder).expanduser(), prior, partial(print, file=sys.stderr))
 
     def log_prior(self, prior: str | ArrayLike | None) -> np.ndarray:
         """What is added to the logits, float64 [C]."""
@@ -405,44 +354,3 @@ def _check_many(images: Any, shape: tuple[int, int, int]) -> None:
 def _softmax(logits: np.ndarray) -> np.ndarray:
     exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return exponents / exponents.sum(axis=-1, keepdims=True)
-
-
-def _best_step(folder: Path) -> int:
-    file = folder / "result.json"
-    best = (read_json(file) if file.is_file() else {}).get("best")
-    if not best:
-        raise ValueError(f"{folder} names no best epoch: it has not finished; take the last")
-    return int(best["step"])
-
-
-def _figures(folder: Path) -> dict[str, Any]:
-    """Single numbers of the last and the best epoch."""
-    file = folder / "result.json"
-    result = read_json(file) if file.is_file() else {}
-    return {
-        which: {
-            name: value for name, value in (result.get(which) or {}).items() if np.isscalar(value)
-        }
-        for which in ("last", "best")
-        if result.get(which)
-    }
-
-
-def _class_ids(record: dict[str, Any], config: ConfigDict) -> np.ndarray:
-    """The user's id of each of the network's classes; of runs before config.json said it, from the
-    names.
-    """
-    names = record["class_names"]
-    if "class_ids" in record:
-        return np.asarray(record["class_ids"], np.int64)
-    if config.data.name == "image_list":
-        return np.asarray([int(name) for name in names], np.int64)
-    if config.data.name == "folder":
-        return np.argsort(np.argsort(names)).astype(np.int64)
-    return np.arange(len(names))
-
-
-def _image_shape(config: ConfigDict) -> Sequence[int]:
-    if is_streamed(config.data.name):
-        return config.data.image_size, config.data.image_size, 3
-    return _SHAPES[config.data.name]

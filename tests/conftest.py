@@ -45,7 +45,7 @@ def digits_config():
     config.training.epochs = 3
     config.training.batch_size = 64
     config.training.cpu_devices = 1
-    config.logging.tensorboard = False
+    config.logging.tensorboard = config.evaluation.misclassified = False
     config.checkpoint.every = 1
     return config
 

@@ -1,12 +1,19 @@
 """An exported network gives, in other programs, what it gives here."""
 
+import dataclasses
+import importlib.util
 import json
 import re
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import ltjax
+from configs import base
+from ltjax.export import onnx as onnx_export
+from ltjax.export import torch_weights
 from parity_tests import pretrained
 from tests.runs import digits_config, photographs_config, save_run
 
@@ -23,13 +30,43 @@ def resnet(tmp_path_factory):
     return trained, trained.export(root / "export")
 
 
+def needs_onnx():
+    for name in ("jax2onnx", "onnxruntime"):
+        pytest.importorskip(name)
+
+
+def network(root, name, side=32, **changes):
+    """A run of a network whose parameters and statistics are not those of a start."""
+    generator = np.random.default_rng(0)
+    file = root / "images.npz"
+    labels = np.repeat(np.arange(3), [2, 6, 4])  # not in order of count
+    images = generator.integers(0, 256, (12, side, side, 3), np.uint8)
+    np.savez(file, train_images=images, train_labels=labels)
+    config = base.get_config()
+    config.update_from_flattened_dict({"data.name": "npz", "data.dir": str(file), **changes})
+    config.model.name, config.training.cpu_devices = name, 1
+    config.training.batch_size = 4
+    config.logging.tensorboard = False
+    trained = ltjax.load(save_run(config, root / "run"))
+
+    def moved(path, leaf):
+        noise = generator.normal(size=leaf.shape).astype(np.float32)
+        kept = path[-1].key == "var"
+        return leaf + (np.abs(noise) if kept else 0.3 * np.abs(leaf).mean() * noise)
+
+    variables = jax.tree_util.tree_map_with_path(moved, jax.device_get(trained.variables))
+    return dataclasses.replace(trained, variables=variables)
+
+
 def lines_of(folder, language):
     text = (folder / "README.md").read_text().split(f"## {language}")[1]
     return re.findall(r"```python\n(.*?)```", text, re.S)[0]
 
 
-@pytest.mark.parametrize("language", ["JAX", "PyTorch"])
+@pytest.mark.parametrize("language", ["JAX", "PyTorch", "ONNX"])
 def test_the_readmes_lines_give_the_same_probabilities(resnet, monkeypatch, language):
+    if language == "ONNX":
+        needs_onnx()
     trained, folder = resnet
     pretrained.import_torchvision()
     images = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
@@ -41,7 +78,7 @@ def test_the_readmes_lines_give_the_same_probabilities(resnet, monkeypatch, lang
     found = found.detach().numpy() if language == "PyTorch" else np.asarray(found)
     # The scale of 30 enlarges float32's rounding of a cosine.
     np.testing.assert_allclose(found, trained.predict_proba(images), rtol=2e-3, atol=1e-6)
-    if language == "JAX":
+    if language != "PyTorch":
         expected = [trained.class_names[k] for k in trained.predict(images)]
         assert names["names"] == expected
 
@@ -75,3 +112,101 @@ def test_the_command_exports_with_a_prior_inside(launch, tmp_path):
         np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-6)
     text = (run / "export" / "README.md").read_text()
     assert "LDAM-DRW authors' models/resnet_cifar.py" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("resnet8", {"loss.name": "ldam", "model.classifier": "normalized"}),
+        ("resnet18", {"model.width": 8}),
+        ("efficientnet_b0", {"side": 16, "data.resolution": 24}),
+        ("efficientnet_lite0", {"side": 16}),
+        ("reslt_resnet8", {"loss.name": "reslt"}),
+        ("experts_resnet8", {"objective.name": "sade", "model.width": 8}),
+        ("resnet8", {"model.dtype": "bfloat16"}),
+    ],
+)
+def test_onnx_runtime_gives_the_same_probabilities(tmp_path, name, changes):
+    """Of any number of images, as convolutions and not as their CPU's products."""
+    needs_onnx()
+    import onnx
+    import onnxruntime
+
+    trained = network(tmp_path, name, **changes)
+    said = []
+    assert onnx_export.write(trained, tmp_path, "uniform", said.append), said
+    graph = onnx.load(tmp_path / "model.onnx")
+    kinds = [node.op_type for node in graph.graph.node]
+    assert kinds.count("Conv") >= 9
+    assert {prop.key: json.loads(prop.value) for prop in graph.metadata_props} == {
+        "classes": ["0", "1", "2"]
+    }
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    images = np.random.default_rng(1).integers(0, 256, (9, *trained.image_shape), np.uint8)
+    expected = trained.predict_proba(images, prior="uniform")
+    assert np.ptp(expected, axis=0).max() > 1e-3  # the images differ
+    # bfloat16 has three digits; ONNX's computes in float32.
+    tolerance = 0.02 if "model.dtype" in changes else 1e-4
+    for count in (1, 9):
+        (found,) = session.run(None, {"images": images[:count]})
+        np.testing.assert_allclose(found, expected[:count], atol=tolerance)
+    np.testing.assert_array_equal(trained.predict_proba(images, prior="uniform"), expected)
+
+
+def test_export_goes_on_without_onnx(resnet, tmp_path, monkeypatch, capsys):
+    trained, _ = resnet
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "jax2onnx" else found(name)
+    )
+    (tmp_path / "model.onnx").write_bytes(b"of an earlier export")
+    trained.export(tmp_path)
+    told = "model.onnx is left out: pip install 'ltjax[onnx]' brings jax2onnx"
+    assert capsys.readouterr().err.strip() == told
+    assert not (tmp_path / "model.onnx").exists()
+    assert "## ONNX" not in (tmp_path / "README.md").read_text()
+    assert "## JAX" in (tmp_path / "README.md").read_text()
+
+
+def test_a_graph_with_other_probabilities_is_not_kept(resnet, tmp_path, monkeypatch):
+    needs_onnx()
+    trained, _ = resnet
+    said = []
+    other = onnx_export.graph(trained, [1.0, 1.0, 1.0, 50.0])
+    monkeypatch.setattr(onnx_export, "graph", lambda *_: other)
+    assert not onnx_export.write(trained, tmp_path, None, said.append)
+    assert "model.onnx is left out: its probabilities differ by" in said[0]
+    monkeypatch.setattr(onnx_export, "graph", lambda *_: b"nonsense")
+    assert not onnx_export.write(trained, tmp_path, None, said.append)
+    assert "in its conversion" in said[1]
+    assert "\n" not in said[1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_learned_scale_a_class_is_in_the_weights(tmp_path):
+    trained = network(tmp_path, "resnet18", **{"model.width": 8, "model.classifier": "scaled"})
+    weights, images = torch_weights(trained), np.zeros((2, *trained.image_shape), np.uint8)
+    logits = trained.features(images) @ weights["fc.weight"].T + weights["fc.bias"]
+    expected = trained.predict_proba(images)
+    np.testing.assert_allclose(jax.nn.softmax(jnp.asarray(logits)), expected, rtol=1e-4)
+
+
+def test_the_model_card_tells_data_recipe_and_figures_and_leaves_the_rest_open(resnet, tmp_path):
+    trained, folder = resnet
+    text = (folder / "model_card.md").read_text()
+    assert "recipe imagenet_lt_ce_drw_sam, seed 0" in text
+    assert "46 of `image_list`; from 24 to 4 a class (imbalance 6)" in text
+    assert "| 2 | 2 | 24 | medium |" in text
+    assert "None: the run has not finished." in text
+    assert text.count("**[to be filled in]**") == 8
+    figures = {
+        "last": {"test_accuracy": 0.5, "few": 0.25},
+        "best": {"test_accuracy": 0.75, "few": 0.5},
+    }
+    finished = dataclasses.replace(trained, figures=figures)
+    from ltjax.export.card import model_card
+
+    card = model_card(finished)
+    assert "| accuracy | 50.00 | 75.00 |" in card
+    assert "| few | 25.00 | 50.00 |" in card
+    assert "highest test accuracy, so it is no estimate" in card

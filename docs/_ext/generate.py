@@ -20,6 +20,7 @@ API = (
     "ltjax.hessian",
     "ltjax.objectives",
     "ltjax.posthoc",
+    "ltjax.loading",
     "ltjax.trained",
 )
 

@@ -124,6 +124,11 @@ def make_recipe(
     )
 
 
+def logit_scale(config: ConfigDict) -> float:
+    """What a stage's loss multiplies the network's outputs with."""
+    return float(config.loss.ldam.scale) if config.loss.name == "ldam" else 1.0
+
+
 def compiled_as(stage: Stage) -> str:
     """Equal for stages whose training step compiles to the same program: rates, radius and class
     weights are its arguments.

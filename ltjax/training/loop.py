@@ -21,7 +21,7 @@ from ltjax.experiment.initial import scored_variables
 from ltjax.experiment.settings import check_one_seed
 from ltjax.experiment.stages import Stage
 from ltjax.experiment.state import Running, TrainState
-from ltjax.training import programs
+from ltjax.training import mistakes, programs
 from ltjax.training.evaluation import EvaluationSums
 from ltjax.training.progress import Display
 from ltjax.training.record import Record, restore_together
@@ -123,7 +123,7 @@ def evaluate(
 
     Args:
       config: resolved.
-      workdir: of the run.
+      workdir: of the run; misclassified.csv and .png go there (`ltjax.training.mistakes`).
       say: receives a line for each thing to know: what is scored, what was left out.
 
     Returns:
@@ -158,6 +158,11 @@ def evaluate(
             say(line)
     found = test_metrics(sums, experiment.groups) if split == "test" else val_metrics(sums)
     found.setdefault("per_class", found.get("val_per_class"))
+    if workdir is not None and mistakes.asked(experiment):
+        try:
+            mistakes.record(experiment, variables, split, workdir)
+        except OSError as error:  # of somebody else's folder the figures can be had all the same
+            say(str(error))
     names = list(experiment.dataset.class_names)
     return {**found, "class_names": names, "confusion": results.shown(np.asarray(sums.confusion))}
 
@@ -266,6 +271,10 @@ class _Run:
                     record.confusion = np.asarray(sums.confusion)
             if "val" in splits:
                 self._test_best(display)
+            if splits and mistakes.asked(self.experiment):
+                display.at(epochs - 1, steps, "listing the mistakes")
+                for record, part in zip(self.records, self.programs.apart(state), strict=True):
+                    mistakes.record(self.experiment, part.variables, splits[-1], record.path)
         return [record.finish() for record in self.records]
 
     def _enter(self, state: TrainState, epoch: int, display: Display) -> TrainState:
