@@ -51,7 +51,8 @@ def test_a_finished_run_leaves_each_mistake_with_what_predict_says_of_it(tmp_pat
         assert float(row["probability_of_true"]) == pytest.approx(shares[number, true], abs=1e-4)
     certain = [float(row["probability"]) for row in rows]
     assert certain == sorted(certain, reverse=True)
-    assert Image.open(tmp_path / "misclassified.png").size[0] > 800
+    with Image.open(tmp_path / "misclassified.png") as picture:
+        assert picture.size[0] > 800
 
 
 def test_photographs_are_named_by_their_paths(tmp_path):
@@ -111,7 +112,7 @@ def test_without_mistakes_there_is_a_table_without_lines_and_no_picture(tmp_path
 
 def test_names_of_any_length_and_alphabet_are_drawn():
     found, dataset = confused(("a" * 300, "собака", "犬 | $x_"))
-    assert mistakes.sheet(found, dataset, "val").size[0] > 800
+    assert mistakes.sheet(found, dataset, "test").size[0] > 800
 
 
 def test_they_can_be_left_out(tmp_path):

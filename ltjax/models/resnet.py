@@ -162,7 +162,7 @@ def backbone(network: Any, images: jax.Array, train: bool) -> jax.Array:
     )(images)
     x = nn.relu(BatchNorm(name="bn1", **types)(x, train=train))
     if photographs:
-        x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+        x = _max_pool(x)
     options = {
         "shortcut": "downsample" if photographs else "shortcut",
         "kernel_init": init,
@@ -182,6 +182,12 @@ def backbone(network: Any, images: jax.Array, train: bool) -> jax.Array:
                 network.width * 2**stage, stride, name=f"layer{stage + 1}_{number}", **options
             )(x, train=train)
     return x
+
+
+def _max_pool(x: jax.Array) -> jax.Array:
+    """The maximum of 3x3 every second pixel, as nn.max_pool, which jax2onnx knows only unpadded."""
+    padding = ((0, 0), (1, 1), (1, 1), (0, 0))
+    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), padding)
 
 
 def _shortcut(
