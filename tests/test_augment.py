@@ -2,6 +2,7 @@ import importlib
 from functools import partial
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -84,6 +85,16 @@ def test_random_cutout_has_its_own_place_in_each_image():
     same = jnp.broadcast_to(IMAGES[0], IMAGES.shape)
     out = np.asarray(augment.random_cutout(jax.random.key(0), same, 4))
     assert len(np.unique(out.reshape(64, -1), axis=0)) > 20
+
+
+@pytest.mark.parametrize(("size", "resolution"), [(8, 20), (20, 7)])
+def test_a_batch_of_any_size_is_resized_as_one_of_a_known_size(size, resolution):
+    images = np.random.default_rng(0).normal(size=(3, size, size, 2)).astype(np.float32)
+    (batch,) = jax.export.symbolic_shape("batch")
+    shape = jax.ShapeDtypeStruct((batch, size, size, 2), jnp.float32)
+    resize = jax.jit(partial(augment.resize, resolution=resolution))
+    exported = jax.export.export(resize)(shape)
+    np.testing.assert_allclose(exported.call(images), resize(images), atol=1e-5)  # of float32
 
 
 def test_resize_to_the_same_size_changes_nothing_and_keeps_a_constant():

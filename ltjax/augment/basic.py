@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 
@@ -133,9 +134,23 @@ def resize(images: jax.Array, resolution: int) -> jax.Array:
     """
     if images.shape[1:3] == (resolution, resolution):
         return images
+    if not isinstance(images.shape[0], int):  # exported: jax2onnx takes no batch of any size
+        rows, columns = (
+            jnp.asarray(_resizing(size, resolution), images.dtype) for size in images.shape[1:3]
+        )
+        return jnp.einsum("bhwc,hr,ws->brsc", images, rows, columns)
     return jax.image.resize(
         images, (images.shape[0], resolution, resolution, images.shape[-1]), "bilinear"
     )
+
+
+def _resizing(size: int, resolution: int) -> np.ndarray:
+    """Weights of `resize` along one axis, float64 [size, resolution]."""
+    step = size / resolution
+    centres = (np.arange(resolution) + 0.5) * step - 0.5
+    distances = np.abs(centres - np.arange(size)[:, None]) / max(step, 1.0)
+    weights = np.maximum(0.0, 1.0 - distances)
+    return weights / weights.sum(axis=0)
 
 
 def normalize(

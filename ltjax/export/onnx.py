@@ -105,13 +105,12 @@ def _in_float32(stage: Any) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without jax2onnx's notes on the libraries that it would convert too."""
-    logger = logging.getLogger("jax2onnx")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """Without jax2onnx's notes on its steps and on the libraries that it would convert too."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(before)
+        logging.disable(before)

@@ -185,9 +185,12 @@ def backbone(network: Any, images: jax.Array, train: bool) -> jax.Array:
 
 
 def _max_pool(x: jax.Array) -> jax.Array:
-    """The maximum of 3x3 every second pixel, as nn.max_pool, which jax2onnx knows only unpadded."""
-    padding = ((0, 0), (1, 1), (1, 1), (0, 0))
-    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), padding)
+    """The maximum of 3x3, every second pixel."""
+    if isinstance(x.shape[0], int):
+        return nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+    # Exported: jax2onnx pads no pool itself. The padding never wins, since x is behind a ReLU.
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    return nn.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding="VALID")
 
 
 def _shortcut(
