@@ -122,7 +122,6 @@ def test_the_command_exports_with_a_prior_inside(launch, tmp_path):
     [
         ("resnet8", {"loss.name": "ldam", "model.classifier": "normalized"}),
         ("resnet18", {"model.width": 8}),
-        ("efficientnet_b0", {"side": 16}),
         ("resnet8", {"data.resolution": 24}),
         ("reslt_resnet8", {"loss.name": "reslt", **RESLT}),
         ("experts_resnet8", {"objective.name": "sade", "model.width": 8}),
