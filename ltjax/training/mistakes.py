@@ -59,8 +59,8 @@ class Outcomes:
 
 
 def asked(experiment: Experiment) -> bool:
-    """Whether they are to be written: of a network that tells classes."""
-    wanted = experiment.config.evaluation.misclassified
+    """Whether they are to be written: of a network that tells classes, by a process alone."""
+    wanted = experiment.config.evaluation.misclassified and not devices.several_processes()
     return wanted and experiment.stages[-1].config.target == "class"
 
 
@@ -78,8 +78,6 @@ def record(experiment: Experiment, variables: Any, split: str, folder: Path) -> 
       OSError: they can't be written.
     """
     found = outcomes(experiment, variables, split)
-    if not devices.is_lead():
-        return
     dataset = experiment.dataset
     write_atomically(folder / TABLE, table(found, dataset, split))
     with writing(folder):
@@ -128,7 +126,6 @@ def _batches(experiment: Experiment, split: str) -> Iterator[tuple[Any, Any]]:
     size = -(-min(experiment.config.evaluation.batch_size, count) // len(used)) * len(used)
     if isinstance(dataset, StreamedDataset):
         workers = stream.choose_workers(experiment.config.data.workers)
-        # Every process decodes all of them: their labels are wanted in all.
         for batch in stream.evaluation_batches(
             dataset, split=split, batch_size=size, workers=workers
         ):
