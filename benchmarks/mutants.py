@@ -5,12 +5,12 @@
 A mutant is a module with one change (see mutations.py). It is killed if a test fails or can't be
 collected; one whose tests take many times their usual processor time is counted apart. Of a
 module's test files those tests are run that call the changed function, the quickest first, up to
-the first failure; one run of each file, with functions that note their calls, finds out which
-those are. Everything
-happens in a copy of the tree. Mutants are tried in a seeded order in which every beginning holds
-the same share of each module, so that a run that is stopped leaves a stratified sample. Verdicts
-are noted in the folder, and the same command goes on where it stopped. With --again the survivors
-that have no reason ("why") in the record are judged anew.
+the first failure, and then those that call others of the module; one run of each file, with
+functions that note their calls, finds out which those are. Everything happens in a copy of the
+tree. Mutants are tried in a seeded order in which every beginning holds the same share of each
+module, so that a run that is stopped leaves a stratified sample. Verdicts are noted in the folder,
+and the same command goes on where it stopped. With --again the survivors that have no reason
+("why") in the record are judged anew.
 
 Why not mutmut or cosmic-ray: mutmut 3 forks from the process that ran the tests, and a process that
 has used JAX can't be forked (its threads' locks stay held); cosmic-ray starts a Python for each
@@ -90,9 +90,6 @@ class _Calls:
         builtins.__noted__ = set()  # for what is called at import
 
     def pytest_runtest_protocol(self, item: Any, nextitem: Any) -> None:
-        import jax
-
-        jax.clear_caches()  # what an earlier test has traced is called again
         builtins.__noted__ = called = set()
         self.tests[item.nodeid] = [time.process_time(), called]
 
@@ -165,31 +162,38 @@ class Judge:
             self._calls[file] = json.loads(noted.read_text("utf-8")) if noted.exists() else {}
         return self._calls[file]
 
-    def tests(self, module: str, name: str, function: str) -> dict[str, float]:
-        """Those that call the function, the quickest first; those that call any of the module for
-        what is in none, or in one that no test calls.
+    def tests(self, module: str, name: str, function: str) -> list[list[str]]:
+        """Those that call the function, then those that call others of its module (which may run
+        what an earlier test has traced); the quickest first.
         """
-        of_module, took = {}, {}
+        those, others = {}, {}
         for file in test_files(name):
             for test, (seconds, called) in self.calls(file).items():
-                if any(one.startswith(f"{module}:") for one in called):
-                    of_module[test] = seconds
                 if f"{module}:{function}" in called:
-                    took[test] = seconds
-        return dict(sorted((took or of_module).items(), key=lambda one: one[1]))
+                    those[test] = seconds
+                elif any(one.startswith(f"{module}:") for one in called):
+                    others[test] = seconds
+        return [sorted(found, key=found.__getitem__) for found in (those, others)]
 
     def verdict(self, module: str, name: str, mutant: Mutant) -> dict[str, Any]:
         row: dict[str, Any] = {"function": mutant.function, "line": mutant.line}
         row |= {"column": mutant.column, "before": mutant.before, "after": mutant.after}
-        tests = self.tests(module, name, mutant.function)
-        if not tests:
-            return row | {"killed": False, "why": "no test here calls it"}
+        took = {test: one[0] for file in test_files(name) for test, one in self.calls(file).items()}
         (self.tree / module).write_text(mutant.source, encoding="utf-8")
-        limit = 30 + int(5 * sum(tests.values()))
-        status, seconds = _child(self.tree, ["-x", *tests], limit, self.folder / "last.log")
+        row |= {"killed": False, "seconds": 0.0}
+        for tests in filter(None, self.tests(module, name, mutant.function)):
+            limit = 30 + int(5 * sum(took[test] for test in tests))
+            status, seconds = _child(self.tree, ["-x", *tests], limit, self.folder / "last.log")
+            row["seconds"] = round(row["seconds"] + seconds, 1)
+            late = os.WIFSIGNALED(status) and os.WTERMSIG(status) in (
+                signal.SIGXCPU,
+                signal.SIGALRM,
+            )
+            row["killed"] = None if late else status != 0
+            if row["killed"] is not False:
+                break
         shutil.copy(ROOT / module, self.tree / module)
-        late = os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGALRM)
-        return row | {"killed": None if late else status != 0, "seconds": round(seconds, 1)}
+        return row
 
 
 def interval(killed: int, judged: int) -> list[float]:

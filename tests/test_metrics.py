@@ -50,9 +50,10 @@ def test_confusion_of_narrow_types_does_not_overflow(dtype):
     expected = np.zeros((300, 300), int)
     for label, prediction in zip(labels, labels[::-1], strict=True):
         expected[label, prediction] += 1
-    confusion = metrics.confusion_matrix(labels, labels[::-1], 300)
-    np.testing.assert_array_equal(confusion, expected)
-    assert confusion.dtype == np.int32
+    for count in (metrics.confusion_matrix, jax.jit(metrics.confusion_matrix, static_argnums=2)):
+        confusion = count(labels, labels[::-1], 300)
+        np.testing.assert_array_equal(confusion, expected)
+        assert confusion.dtype == np.int32
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ def test_a_drawing_sampler_is_a_function_of_the_key_also_under_jit(name):
 def test_a_class_without_images_is_never_drawn(name):
     labels = np.array([0] * 5 + [2] * 3)
     indices = DRAWING[name](jax.random.key(0), labels, num_classes=4, num_samples=1000)
+    assert indices.shape == (1000,)
     assert set(labels[indices].tolist()) == {0, 2}
 
 
