@@ -25,6 +25,11 @@ def exponential(num_classes: int, max_count: int, factor: float) -> np.ndarray:
       ValueError: a factor outside (0, 1], fewer than 2 classes, or a class left with 0 images.
 
     Source: Cao et al., NeurIPS 2019, arXiv:1906.07413, section 4; Cui et al., CVPR 2019.
+
+    Example:
+      >>> from ltjax import imbalance
+      >>> print(imbalance.exponential(num_classes=10, max_count=5000, factor=0.01))
+      [5000 2997 1796 1077  645  387  232  139   83   50]
     """
     _check_factor(num_classes, factor)
     return _counts(
@@ -40,6 +45,11 @@ def step(num_classes: int, max_count: int, factor: float) -> np.ndarray:
 
     Source: Buda et al., Neural Networks 2018, arXiv:1710.05381; Cao et al., NeurIPS 2019, section
     4.
+
+    Example:
+      >>> from ltjax import imbalance
+      >>> print(imbalance.step(num_classes=4, max_count=5000, factor=0.01))
+      [5000 5000   50   50]
     """
     _check_factor(num_classes, factor)
     half = num_classes // 2
@@ -56,6 +66,11 @@ def single_majority(
 
     Raises:
       ValueError: a majority class outside 0..C-1, or a count below 1.
+
+    Example:
+      >>> from ltjax import imbalance
+      >>> print(imbalance.single_majority(3, 1, majority_count=5000, minority_count=150))
+      [ 150 5000  150]
     """
     if not 0 <= majority_class < num_classes:
         raise ValueError(f"majority_class is {majority_class}; expected 0..{num_classes - 1}")
@@ -72,6 +87,11 @@ def full(labels: ArrayLike, num_classes: int) -> np.ndarray:
 
     Raises:
       ValueError: a class without images.
+
+    Example:
+      >>> from ltjax import imbalance
+      >>> print(imbalance.full([0, 0, 1, 2], num_classes=3))
+      [2 1 1]
     """
     return _counts(np.bincount(np.asarray(labels), minlength=num_classes))
 
@@ -98,6 +118,14 @@ def subset(
         has.
 
     Source: the LDAM-DRW authors' imbalance_cifar.py.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import imbalance
+      >>> labels = np.array([0, 1, 0, 1, 0, 1])
+      >>> kept = imbalance.subset(labels, class_counts=[3, 1], seed=0)
+      >>> print(labels[kept])
+      [0 0 0 1]
     """
     labels, counts = np.asarray(labels), _counts(class_counts)
     if labels.size and not 0 <= labels.min() <= labels.max() < len(counts):

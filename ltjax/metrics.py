@@ -51,6 +51,13 @@ def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, num_classes: int
 
     Raises:
       ValueError: a label above C - 1, or a counted example's prediction outside 0..C-1.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import metrics
+      >>> print(metrics.confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), num_classes=2))
+      [[1 1]
+       [0 1]]
     """
     given = labels, predictions
     labels, predictions = _wide(labels), _wide(predictions)
@@ -67,25 +74,57 @@ def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, num_classes: int
 
 
 def accuracy(confusion: ArrayLike) -> float:
-    """Share of examples on the diagonal, in [0, 1]."""
+    """Share of examples on the diagonal, in [0, 1].
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import metrics
+      >>> confusion = np.array([[90, 10], [5, 5]])  # rows are true classes
+      >>> print(round(metrics.accuracy(confusion), 3))
+      0.864
+    """
     confusion = np.asarray(confusion)
     return float(np.trace(confusion) / max(confusion.sum(), 1))
 
 
 def per_class_accuracy(confusion: ArrayLike) -> np.ndarray:
-    """Recall of each class, float64 [C]; NaN for a class without examples."""
+    """Recall of each class, float64 [C]; NaN for a class without examples.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import metrics
+      >>> confusion = np.array([[90, 10], [5, 5]])
+      >>> print(metrics.per_class_accuracy(confusion))
+      [0.9 0.5]
+    """
     confusion = np.asarray(confusion)
     return _ratio(np.diag(confusion), confusion.sum(axis=1))
 
 
 def balanced_accuracy(confusion: ArrayLike) -> float:
-    """Mean recall of the classes that have examples, in [0, 1]; NaN without any."""
+    """Mean recall of the classes that have examples, in [0, 1]; NaN without any.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import metrics
+      >>> confusion = np.array([[90, 10], [5, 5]])
+      >>> print(round(metrics.balanced_accuracy(confusion), 3))
+      0.7
+    """
     return _mean_of_known(per_class_accuracy(confusion))
 
 
 def precision_recall_f1(confusion: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Per-class precision, recall and F1, float64 [C] each; 0 where undefined, as scikit-learn's
     zero_division=0.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import metrics
+      >>> confusion = np.array([[90, 10], [5, 5]])
+      >>> precision, recall, f1 = metrics.precision_recall_f1(confusion)
+      >>> print(precision.round(2), recall.round(2), f1.round(2))
+      [0.95 0.33] [0.9 0.5] [0.92 0.4 ]
     """
     confusion = np.asarray(confusion)
     precision = np.nan_to_num(_ratio(np.diag(confusion), confusion.sum(axis=0)))
@@ -95,13 +134,28 @@ def precision_recall_f1(confusion: ArrayLike) -> tuple[np.ndarray, np.ndarray, n
 
 
 def weighted_f1(confusion: ArrayLike) -> float:
-    """F1 averaged over classes by their number of examples; 0 without any, as `accuracy`."""
+    """F1 averaged over classes by their number of examples; 0 without any, as `accuracy`.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import metrics
+      >>> confusion = np.array([[90, 10], [5, 5]])
+      >>> print(round(metrics.weighted_f1(confusion), 3))
+      0.876
+    """
     return weighted_precision_recall_f1(confusion)[2]
 
 
 def weighted_precision_recall_f1(confusion: ArrayLike) -> tuple[float, float, float]:
     """Precision, recall and F1 averaged over classes by their number of examples; the weighted
     recall is the accuracy. 0 without any example.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import metrics
+      >>> confusion = np.array([[90, 10], [5, 5]])
+      >>> print([round(value, 3) for value in metrics.weighted_precision_recall_f1(confusion)])
+      [0.892, 0.864, 0.876]
     """
     support = np.asarray(confusion).sum(axis=1)
     precision, recall, f1 = (
@@ -114,6 +168,13 @@ def weighted_precision_recall_f1(confusion: ArrayLike) -> tuple[float, float, fl
 def macro_precision_recall_f1(confusion: ArrayLike) -> tuple[float, float, float]:
     """Precision, recall and F1 averaged over the classes that have examples, each class alike; the
     macro recall is the balanced accuracy.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import metrics
+      >>> confusion = np.array([[90, 10], [5, 5]])
+      >>> print([round(value, 3) for value in metrics.macro_precision_recall_f1(confusion)])
+      [0.64, 0.7, 0.662]
     """
     present = np.asarray(confusion).sum(axis=1) > 0
     precision, recall, f1 = (
@@ -135,6 +196,13 @@ def auroc(scores: ArrayLike, labels: ArrayLike) -> np.ndarray:
       float64 [C] in [0, 1]; NaN for a class without examples, or with all of them.
 
     Source: Hanley and McNeil, Radiology 143(1), 1982 (the Wilcoxon statistic).
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import metrics
+      >>> scores = np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.2, 0.8]])
+      >>> print(metrics.auroc(scores, np.array([0, 0, 1, 1])))
+      [0.75 0.75]
     """
     scores, labels = np.asarray(scores), np.asarray(labels)
     areas = np.full(scores.shape[1], np.nan)
@@ -159,6 +227,11 @@ def groups_by_index(num_classes: int, boundaries: Sequence[int]) -> dict[str, np
 
     Raises:
       ValueError: boundaries that are not two ascending indices inside 1..C-1.
+
+    Example:
+      >>> from ltjax import metrics
+      >>> print(metrics.groups_by_index(10, (3, 6)))
+      {'many': array([0, 1, 2]), 'medium': array([3, 4, 5]), 'few': array([6, 7, 8, 9])}
     """
     if len(boundaries) != 2 or not 0 < boundaries[0] < boundaries[1] < num_classes:
         raise ValueError(
@@ -181,6 +254,11 @@ def groups_by_threshold(
     thresholds included.
 
     Source: Liu et al., CVPR 2019, arXiv:1904.05160, section 5; Kang et al., ICLR 2020.
+
+    Example:
+      >>> from ltjax import metrics
+      >>> print(metrics.groups_by_threshold([5000, 100, 19], few=20, many=100))
+      {'many': array([0]), 'medium': array([1]), 'few': array([2])}
     """
     counts = np.asarray(class_counts)
     masks = (counts > many, (counts >= few) & (counts <= many), counts < few)
@@ -188,7 +266,16 @@ def groups_by_threshold(
 
 
 def group_accuracy(confusion: ArrayLike, groups: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Mean recall of those classes of each group that have examples, in [0, 1]; NaN without any."""
+    """Mean recall of those classes of each group that have examples, in [0, 1]; NaN without any.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import metrics
+      >>> confusion = np.array([[90, 10], [5, 5]])
+      >>> groups = metrics.groups_by_threshold([500, 10])
+      >>> print(metrics.group_accuracy(confusion, groups))
+      {'many': 0.9, 'medium': nan, 'few': 0.5}
+    """
     recall = per_class_accuracy(confusion)
     return {name: _mean_of_known(recall[classes]) for name, classes in groups.items()}
 
@@ -207,6 +294,12 @@ def top_k_correct(logits: ArrayLike, labels: ArrayLike, k: int) -> jax.Array:
 
     Raises:
       ValueError: another k.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import metrics
+      >>> print(metrics.top_k_correct(np.array([[3.0, 2.0, 1.0]] * 2), np.array([1, 2]), k=2))
+      [ True False]
     """
     logits, labels = jnp.asarray(logits), _wide(labels)
     if not 1 <= k <= logits.shape[-1]:
@@ -231,6 +324,13 @@ def adjust_logits(logits: ArrayLike, class_counts: ArrayLike, tau: float = 1.0) 
       ValueError: a count below 1, or not one count a class of the logits.
 
     Source: Menon et al., ICLR 2021, arXiv:2007.07314, eq. 9.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import metrics
+      >>> adjusted = metrics.adjust_logits(np.array([[1.0, 0.0]]), class_counts=[90, 10])
+      >>> print(np.array(adjusted).round(2))  # the rare class wins
+      [[1.11 2.3 ]]
     """
     logits = jnp.asarray(logits)
     if np.shape(class_counts) != logits.shape[-1:]:
@@ -256,6 +356,14 @@ def calibration_error(probabilities: ArrayLike, labels: ArrayLike, num_bins: int
       num_bins: bins of (0, 1].
 
     Source: Guo et al., ICML 2017, arXiv:1706.04599, eq. 3.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import metrics
+      >>> sure = np.array([[0.9, 0.1]] * 10)
+      >>> labels = np.repeat([0, 1], [5, 5])  # right in half
+      >>> print(round(metrics.calibration_error(sure, labels), 3))
+      0.4
     """
     count, confidence, correct = reliability(probabilities, labels, num_bins)
     return float(np.sum(count * np.abs(confidence - correct)) / max(count.sum(), 1))
@@ -277,6 +385,14 @@ def reliability(
       one.
 
     Source: Guo et al., ICML 2017, arXiv:1706.04599, section 2.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import metrics
+      >>> sure = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4]])
+      >>> count, confidence, correct = metrics.reliability(sure, np.array([0, 1, 0]), num_bins=2)
+      >>> print(count, correct[1].round(2))
+      [0. 3.] 0.67
     """
     probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels)
     confidence = probabilities.max(axis=1)
@@ -296,6 +412,13 @@ def classwise_calibration_error(
       num_bins: bins of (0, 1].
 
     Source: Kull et al., NeurIPS 2019, arXiv:1910.12656, section 2.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import metrics
+      >>> sure = np.array([[0.9, 0.1]] * 10)
+      >>> print(round(metrics.classwise_calibration_error(sure, np.repeat([0, 1], [9, 1])), 3))
+      0.0
     """
     probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels)
     errors = []
@@ -306,7 +429,15 @@ def classwise_calibration_error(
 
 
 def negative_log_likelihood(logits: ArrayLike, labels: ArrayLike) -> float:
-    """Mean of -log softmax(logits)[label] in nats; logits [N, C], class ids [N]."""
+    """Mean of -log softmax(logits)[label] in nats; logits [N, C], class ids [N].
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import metrics
+      >>> logits, labels = np.zeros((2, 4)), np.array([0, 3])
+      >>> print(round(metrics.negative_log_likelihood(logits, labels), 3))  # log 4
+      1.386
+    """
     logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
     top = logits.max(axis=1, keepdims=True)
     norms = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]

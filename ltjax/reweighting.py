@@ -28,6 +28,12 @@ def inverse_frequency(class_counts: ArrayLike) -> jax.Array:
       ValueError: a count below 1.
 
     Source: Huang et al., CVPR 2016 (class re-weighting); Cui et al., CVPR 2019, section 4.1.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import reweighting
+      >>> print(np.array(reweighting.inverse_frequency([90, 10])).round(2))
+      [0.2 1.8]
     """
     return _scaled(1.0 / _counts(class_counts))
 
@@ -46,6 +52,12 @@ def effective_number(class_counts: ArrayLike, beta: float = 0.9999) -> jax.Array
       ValueError: a count below 1, or beta outside [0, 1).
 
     Source: Cui et al., CVPR 2019, arXiv:1901.05555, eq. 2.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import reweighting
+      >>> print(np.array(reweighting.effective_number([5000, 500, 50])).round(3))
+      [0.034 0.275 2.691]
     """
     if not 0.0 <= beta < 1.0:
         raise ValueError(f"beta is {beta}; expected a value in [0, 1), for instance 0.9999")
@@ -57,7 +69,13 @@ def effective_number(class_counts: ArrayLike, beta: float = 0.9999) -> jax.Array
 
 
 def uniform(class_counts: ArrayLike) -> jax.Array:
-    """Equal weights, [C] of ones: no re-weighting."""
+    """Equal weights, [C] of ones: no re-weighting.
+
+    Example:
+      >>> from ltjax import reweighting
+      >>> print(reweighting.uniform([90, 10]))
+      [1. 1.]
+    """
     return jnp.ones_like(_counts(class_counts))
 
 
@@ -73,6 +91,16 @@ def deferred(class_weights: ArrayLike, epoch: ArrayLike, start_epoch: int) -> ja
       Weights [C].
 
     Source: Cao et al., NeurIPS 2019, arXiv:1906.07413, algorithm 1.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import reweighting
+      >>> weights = reweighting.inverse_frequency([90, 10])
+      >>> for epoch in (159, 160):
+      ...     print(np.array(reweighting.deferred(weights, epoch, 160)).round(2))
+      ...
+      [1. 1.]
+      [0.2 1.8]
     """
     class_weights = jnp.asarray(class_weights)
     return jnp.where(jnp.asarray(epoch) >= start_epoch, class_weights, jnp.ones_like(class_weights))

@@ -29,7 +29,14 @@ __all__ = [
 
 
 def shuffled(key: jax.Array, labels: ArrayLike) -> jax.Array:
-    """A random permutation: every image once. Returns int32 [N]."""
+    """A random permutation: every image once. Returns int32 [N].
+
+    Example:
+      >>> import jax
+      >>> from ltjax import sampling
+      >>> print(sorted(sampling.shuffled(jax.random.key(0), [0, 0, 1]).tolist()))
+      [0, 1, 2]
+    """
     return jax.random.permutation(key, jnp.arange(np.shape(labels)[0], dtype=jnp.int32))
 
 
@@ -58,6 +65,14 @@ def power(
       ValueError: traced labels without num_classes.
 
     Source: Kang et al., ICLR 2020, arXiv:1910.09217, eq. 1.
+
+    Example:
+      >>> import jax, numpy as np
+      >>> from ltjax import sampling
+      >>> labels = np.repeat([0, 1], [9000, 1000])
+      >>> order = sampling.power(jax.random.key(0), labels, q=0.5)
+      >>> print(round(float(np.mean(labels[order] == 1)), 2))  # 1 / (1 + sqrt(9))
+      0.25
     """
     labels, counts = _labels_and_counts(labels, num_classes)
     return _draw(key, labels, counts, class_probabilities(counts, q), num_samples)
@@ -70,7 +85,15 @@ def square_root(
     num_classes: int | None = None,
     num_samples: int | None = None,
 ) -> jax.Array:
-    """Class probability proportional to the square root of n_c: `power` with q = 1/2."""
+    """Class probability proportional to the square root of n_c: `power` with q = 1/2.
+
+    Example:
+      >>> import jax, numpy as np
+      >>> from ltjax import sampling
+      >>> labels = np.repeat([0, 1], [900, 100])
+      >>> print(sampling.square_root(jax.random.key(0), labels, num_samples=64).shape)
+      (64,)
+    """
     return power(key, labels, 0.5, num_classes=num_classes, num_samples=num_samples)
 
 
@@ -83,6 +106,14 @@ def class_balanced(
 ) -> jax.Array:
     """Every class equally likely: `power` with q = 0, the weighted random sampler with weights 1 /
     n_y.
+
+    Example:
+      >>> import jax, numpy as np
+      >>> from ltjax import sampling
+      >>> labels = np.repeat([0, 1], [900, 100])
+      >>> order = sampling.class_balanced(jax.random.key(0), labels)
+      >>> print(order.shape, round(float(np.mean(labels[order] == 1)), 1))
+      (1000,) 0.5
     """
     return power(key, labels, 0.0, num_classes=num_classes, num_samples=num_samples)
 
@@ -97,6 +128,14 @@ def reversed(
     """Class probability proportional to 1 / n_c, so the tail is drawn most: `power` with q = -1.
 
     Source: Zhou et al. (BBN), CVPR 2020, arXiv:1912.02413, section 4.2.
+
+    Example:
+      >>> import jax, numpy as np
+      >>> from ltjax import sampling
+      >>> labels = np.repeat([0, 1], [900, 100])
+      >>> order = sampling.reversed(jax.random.key(0), labels)
+      >>> print(round(float(np.mean(labels[order] == 1)), 1))
+      0.9
     """
     return power(key, labels, -1.0, num_classes=num_classes, num_samples=num_samples)
 
@@ -116,6 +155,17 @@ def progressive(
       The rest as `power`.
 
     Source: Kang et al., ICLR 2020, arXiv:1910.09217, eq. 2.
+
+    Example:
+      >>> import jax, numpy as np
+      >>> from ltjax import sampling
+      >>> labels = np.repeat([0, 1], [900, 100])
+      >>> for progress in (0.0, 1.0):  # of training
+      ...     order = sampling.progressive(jax.random.key(0), labels, progress)
+      ...     print(round(float(np.mean(labels[order] == 1)), 1))
+      ...
+      0.1
+      0.5
     """
     labels, counts = _labels_and_counts(labels, num_classes)
     probabilities = (1.0 - progress) * class_probabilities(
@@ -125,7 +175,17 @@ def progressive(
 
 
 def class_probabilities(class_counts: ArrayLike, q: float) -> jax.Array:
-    """n_c^q / sum n^q over the classes that have images, 0 for the others; floating point [C]."""
+    """n_c^q / sum n^q over the classes that have images, 0 for the others; floating point [C].
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import sampling
+      >>> for q in (0.0, 1.0):
+      ...     print(np.array(sampling.class_probabilities([90, 10], q)).round(2))
+      ...
+      [0.5 0.5]
+      [0.9 0.1]
+    """
     counts = jnp.asarray(class_counts, jnp.result_type(float))
     powers = jnp.where(counts > 0, jnp.maximum(counts, 1.0) ** q, 0.0)
     return powers / jnp.sum(powers)

@@ -54,6 +54,9 @@ def test_every_link_leads_to_a_file():
 def test_ci_runs_the_commands():
     script = (ROOT / ".ci" / "run").read_text()
     commands = ("quickstart.py", "ldam_drw_sam.py")
-    for command in (*(f"python launch.py --config=configs/{one}" for one in commands), "pytest -n 2"):
+    for command in (
+        *(f"python launch.py --config=configs/{one}" for one in commands),
+        "pytest -n 2",
+    ):
         assert command in TEXT
         assert command in script

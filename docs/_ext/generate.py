@@ -20,9 +20,12 @@ API = (
     "ltjax.hessian",
     "ltjax.objectives",
     "ltjax.posthoc",
+    "ltjax.fitting",
     "ltjax.loading",
     "ltjax.trained",
 )
+SHOWN_IN_PAGES = ("ltjax.fitting.fit", "ltjax.loading.load")
+"""Functions whose example is a page that runs: they train, or read a run."""
 
 
 def write(root: Path) -> None:
@@ -114,11 +117,12 @@ def _sentence(comment: str) -> str:
 
 
 def recipes(root: Path) -> str:
-    """A fold a recipe: its docstring, which has source, published figure and command."""
+    """A fold a recipe: idea, paper, published figures, command, and the config itself."""
     text = [
-        "# Recipes",
+        "# Methods gallery",
         "",
-        "One short file of `configs/` each. What was measured: [results](../results/README.md).",
+        "A recipe is one short file of `configs/`. What was measured:",
+        "[results](../results/README.md).",
         "",
         "| recipe | | published, CIFAR-10-LT | CIFAR-100-LT |",
         "| --- | --- | --- | --- |",
@@ -128,15 +132,61 @@ def recipes(root: Path) -> str:
         if file.stem == "base":
             continue
         module = importlib.import_module(f"configs.{file.stem}")
-        told = inspect.cleandoc(module.__doc__ or "")
-        title = " ".join(told.partition("\n\n")[0].split()).rstrip(".")
+        parts = docstring_parts(module.__doc__ or "")
+        title = parts.pop("")[0].rstrip(".")
         published = module.get_config().published
         figures = [published.get(name, 0) or "" for name in ("cifar10", "cifar100")]
         text.append(
-            f"| {{ref}}`{file.stem} <recipe-{file.stem}>` | {title} | {figures[0]} | {figures[1]} |"
+            f"| {{ref}}`{file.stem} <recipe-{file.stem}>` | {markup(title)} |"
+            f" {figures[0]} | {figures[1]} |"
         )
-        folds += ["", f"(recipe-{file.stem})=", f"## {file.stem}", "", "```text", told, "```"]
+        folds += ["", f"(recipe-{file.stem})=", f"## {file.stem}", "", markup(title) + "."]
+        for head, lines in parts.items():
+            if head == "Run":
+                folds += ["", "```text", *lines, "```"]
+            else:
+                folds += ["", f"**{head}:** {markup(' '.join(lines))}"]
+        folds += ["", f":::{{dropdown}} configs/{file.stem}.py", f"```{{literalinclude}} {CONFIGS}"]
+        folds[-1] += f"/{file.stem}.py"
+        folds += [":language: python", ":start-at: from", "```", ":::"]
     return "\n".join(text + folds) + "\n"
+
+
+CONFIGS = "../../configs"
+_HEADS = re.compile(r"(?:^|(?<=[.)] ))(Source|Published|Ours|Run)\b([^:\n]*):", re.M)
+
+
+def docstring_parts(docstring: str) -> dict[str, list[str]]:
+    """Heading of a recipe's docstring -> its lines; "" is the title, on one line.
+
+    Raises:
+      ValueError: one of Source, Published and Run is missing.
+    """
+    told = inspect.cleandoc(docstring)
+    title, _, rest = told.partition("\n\n")
+    parts = {"": [" ".join(title.split())]}
+    found = list(_HEADS.finditer(rest))
+    ends = [*(match.start() for match in found[1:]), len(rest)]
+    before = rest[: found[0].start()].strip() if found else rest.strip()
+    if before:
+        parts["Idea"] = before.split("\n")
+    for match, end in zip(found, ends, strict=True):
+        lines = rest[match.end() : end].strip().splitlines()
+        parts[match[1] + match[2]] = [line.strip() for line in lines]
+    missing = [head for head in ("Source", "Published", "Run") if not _has(parts, head)]
+    if missing:
+        raise ValueError(f"a recipe's docstring has no {missing[0]}: {parts[''][0]}")
+    return parts
+
+
+def _has(parts: dict[str, list[str]], head: str) -> bool:
+    return any(name.startswith(head) for name in parts)
+
+
+def markup(text: str) -> str:
+    """A docstring's sentence as Markdown: nothing in it is markup but the papers' addresses."""
+    text = re.sub(r"([\\*_<>\[\]$`|~{}])", r"\\\1", text)
+    return re.sub(r"arXiv:(\d{4}\.\d{5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
 
 
 def api() -> str:
@@ -167,6 +217,21 @@ def public_names(module) -> list[str]:
         name
         for name, value in vars(module).items()
         if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+    ]
+
+
+def without_example() -> list[str]:
+    """Public functions whose docstring has no example to run, but `SHOWN_IN_PAGES`. What functions
+    take and give, the classes, is seen in theirs.
+    """
+    return [
+        f"{name}.{public}"
+        for name in API
+        for module in [importlib.import_module(name)]
+        for public in public_names(module)
+        if inspect.isfunction(getattr(module, public))
+        and ">>> " not in (getattr(module, public).__doc__ or "")
+        and f"{name}.{public}" not in SHOWN_IN_PAGES
     ]
 
 

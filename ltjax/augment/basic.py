@@ -20,6 +20,14 @@ def crop(images: jax.Array, offsets: jax.Array, padding: int) -> jax.Array:
 
     Returns:
       [B, H, W, C], the same dtype.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> images = jnp.ones((1, 2, 2, 1))
+      >>> print(augment.crop(images, jnp.array([[0, 1]]), padding=1)[0, :, :, 0])
+      [[0. 0.]
+       [1. 1.]]
     """
     _, height, width, channels = images.shape
     padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
@@ -31,7 +39,16 @@ def crop(images: jax.Array, offsets: jax.Array, padding: int) -> jax.Array:
 
 
 def flip(images: jax.Array, flipped: jax.Array) -> jax.Array:
-    """Mirrors the images [B, H, W, C] whose entry of `flipped`, bool [B], is True left to right."""
+    """Mirrors the images [B, H, W, C] whose entry of `flipped`, bool [B], is True left to right.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> images = jnp.arange(4.0).reshape(2, 1, 2, 1)
+      >>> print(augment.flip(images, jnp.array([True, False]))[:, 0, :, 0])
+      [[1. 0.]
+       [2. 3.]]
+    """
     return jnp.where(flipped[:, None, None, None], images[:, :, ::-1], images)
 
 
@@ -50,6 +67,13 @@ def random_crop_flip(
       [B, H, W, C], the same dtype.
 
     Source: He et al., CVPR 2016, arXiv:1512.03385, section 4.2.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> images = jnp.linspace(0.0, 1.0, 2 * 8 * 8 * 3).reshape(2, 8, 8, 3)
+      >>> print(augment.random_crop_flip(jax.random.key(0), images, padding=2).shape)
+      (2, 8, 8, 3)
     """
     crop_key, flip_key = jax.random.split(key)
     if padding:
@@ -74,6 +98,14 @@ def cutout(images: jax.Array, centers: jax.Array, size: int, fill: float = 0.0) 
 
     Returns:
       [B, H, W, C], the same dtype.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> print(augment.cutout(jnp.ones((1, 3, 3, 1)), jnp.array([[0, 0]]), size=2)[0, :, :, 0])
+      [[0. 1. 1.]
+       [1. 1. 1.]
+       [1. 1. 1.]]
     """
     _, height, width, _ = images.shape
 
@@ -92,6 +124,13 @@ def random_cutout(
 
     Source: DeVries and Taylor, 2017, arXiv:1708.04552, section 3.2; side 16 for CIFAR-10, 8 for
     CIFAR-100.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> images = augment.random_cutout(jax.random.key(0), jnp.ones((2, 8, 8, 3)), size=4)
+      >>> print(float(images.min()), float(images.max()))
+      0.0 1.0
     """
     shape = jnp.asarray(images.shape[1:3])
     return cutout(images, jax.random.randint(key, (images.shape[0], 2), 0, shape), size, fill)
@@ -103,6 +142,14 @@ def rotate90(images: jax.Array, turns: jax.Array) -> jax.Array:
 
     Raises:
       ValueError: images that are not square.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> images = jnp.arange(4.0).reshape(1, 2, 2, 1)
+      >>> print(augment.rotate90(images, jnp.array([1]))[0, :, :, 0])
+      [[1. 3.]
+       [0. 2.]]
     """
     turned = rotations(images)
     return jnp.take_along_axis(turned, turns[:, None, None, None, None], axis=1)[:, 0]
@@ -117,6 +164,13 @@ def rotations(images: jax.Array) -> jax.Array:
 
     Source: Gidaris et al. (RotNet), ICLR 2018, arXiv:1803.07728, section 3.1: all four copies stand
     in one batch.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> images = jnp.linspace(0.0, 1.0, 2 * 8 * 8 * 3).reshape(2, 8, 8, 3)
+      >>> print(augment.rotations(images).shape)
+      (2, 4, 8, 8, 3)
     """
     if images.shape[1] != images.shape[2]:
         raise ValueError(
@@ -131,6 +185,13 @@ def resize(images: jax.Array, resolution: int) -> jax.Array:
 
     Half-pixel centres, as torch's interpolate(mode="bilinear", align_corners=False); with
     antialiasing where it shrinks.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> images = jnp.linspace(0.0, 1.0, 2 * 8 * 8 * 3).reshape(2, 8, 8, 3)
+      >>> print(augment.resize(images, 16).shape)
+      (2, 16, 16, 3)
     """
     if images.shape[1:3] == (resolution, resolution):
         return images
@@ -158,6 +219,12 @@ def normalize(
 ) -> jax.Array:
     """uint8 images [..., C] to (images / 255 - mean) / std in the default floating dtype; mean and
     std are [C] of [0, 1] values.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> print(augment.normalize(jnp.array([[[0], [255]]], jnp.uint8), (0.5,), (0.25,))[0, :, 0])
+      [-2.  2.]
     """
     dtype = jnp.result_type(float)
     return (images.astype(dtype) / 255.0 - jnp.asarray(mean, dtype)) / jnp.asarray(std, dtype)

@@ -21,6 +21,13 @@ def gaussian_blur(images: jax.Array, sigma: jax.Array, size: int = 5) -> jax.Arr
       ValueError: an even size, or one that the images cannot mirror.
 
     Source: torchvision's gaussian_blur.
+
+    Example:
+      >>> import jax.numpy as jnp, numpy as np
+      >>> from ltjax import augment
+      >>> images = jnp.zeros((1, 5, 5, 1)).at[0, 2, 2].set(1.0)
+      >>> print(np.array(augment.gaussian_blur(images, jnp.array([1.0]))[0, 2, :, 0]).round(2))
+      [0.04 0.1  0.16 0.1  0.04]
     """
     half = size // 2
     if size % 2 == 0 or not 0 < size <= 2 * min(images.shape[1:3]) - 1:
@@ -62,6 +69,13 @@ def random_gaussian_blur(
 
     Source: Chen et al. (SimCLR), ICML 2020, arXiv:2002.05709, appendix A: sides of a tenth of the
       image.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> images = jnp.linspace(0.0, 1.0, 2 * 8 * 8 * 3).reshape(2, 8, 8, 3)
+      >>> print(augment.random_gaussian_blur(jax.random.key(0), images, probability=1.0).shape)
+      (2, 8, 8, 3)
     """
     chance_key, sigma_key = jax.random.split(key)
     drawn = jax.random.uniform(sigma_key, images.shape[:1], minval=sigma[0], maxval=sigma[1])

@@ -26,6 +26,15 @@ def color_jitter(images: jax.Array, factors: jax.Array, order: jax.Array) -> jax
 
     Source: torchvision's ColorJitter (brightness against black, contrast against the mean grey,
     saturation against the image in grey, hue by way of HSV).
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> images = jnp.full((2, 8, 8, 3), 100.0)
+      >>> factors = jnp.array([[1.5, 1.0, 1.0], [1.0, 1.0, 1.0]])
+      >>> jittered = augment.color_jitter(images, factors, order=jnp.array([0, 0]))
+      >>> print(jittered[:, 0, 0, 0].round())
+      [150. 100.]
     """
     images = images.astype(jnp.float32)
     number = factors.shape[1]
@@ -89,6 +98,13 @@ def random_color_jitter(
 
     Returns:
       float32 [B, H, W, 3].
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> images = jnp.linspace(0.0, 1.0, 2 * 8 * 8 * 3).reshape(2, 8, 8, 3)
+      >>> print(augment.random_color_jitter(jax.random.key(0), images, 0.4, 0.4, 0.4, 0.1).shape)
+      (2, 8, 8, 3)
     """
     factor_key, order_key = jax.random.split(key)
     spread = jnp.asarray([brightness, contrast, saturation, *([hue] if hue else [])])
@@ -114,6 +130,14 @@ def grey(images: jax.Array, chosen: jax.Array) -> jax.Array:
       float32 [B, H, W, 3], not rounded.
 
     Source: torchvision's rgb_to_grayscale.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> images = jnp.linspace(0.0, 1.0, 2 * 8 * 8 * 3).reshape(2, 8, 8, 3)
+      >>> grey = augment.grey(images, jnp.array([True, False]))
+      >>> print(bool(jnp.allclose(grey[0, ..., 0], grey[0, ..., 2])))
+      True
     """
     images = images.astype(jnp.float32)
     luma = jnp.sum(images * jnp.asarray(_GREY), axis=-1, keepdims=True)
@@ -121,5 +145,13 @@ def grey(images: jax.Array, chosen: jax.Array) -> jax.Array:
 
 
 def random_grey(key: jax.Array, images: jax.Array, probability: float = 0.2) -> jax.Array:
-    """`grey` of some of the images, each with the probability."""
+    """`grey` of some of the images, each with the probability.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> images = jnp.linspace(0.0, 1.0, 2 * 8 * 8 * 3).reshape(2, 8, 8, 3)
+      >>> print(augment.random_grey(jax.random.key(0), images, 0.2).shape)
+      (2, 8, 8, 3)
+    """
     return grey(images, jax.random.bernoulli(key, probability, images.shape[:1]))

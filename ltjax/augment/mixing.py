@@ -39,6 +39,13 @@ def mixup(key: jax.Array, images: jax.Array, alpha: float = 1.0) -> Mixed:
       ValueError: alpha not above 0.
 
     Source: Zhang et al., ICLR 2018, arXiv:1710.09412, eq. 1.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> mixed = augment.mixup(jax.random.key(0), jnp.zeros((4, 8, 8, 3)), alpha=1.0)
+      >>> print(mixed.images.shape, mixed.lam.shape)
+      (4, 8, 8, 3) ()
     """
     partner, lam = _draw(key, images, alpha)
     return Mixed(lam * images + (1 - lam) * images[partner], partner, lam)
@@ -52,6 +59,13 @@ def cutmix(key: jax.Array, images: jax.Array, alpha: float = 1.0) -> Mixed:
 
     Source: Yun et al., ICCV 2019, arXiv:1905.04899, eq. 1 and 2: sides W and H times sqrt(1 - lam),
     cut off at the border, and lam computed anew from what is left.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> mixed = augment.cutmix(jax.random.key(0), jnp.zeros((2, 8, 8, 3)))
+      >>> print(mixed.images.shape, mixed.partner.shape)
+      (2, 8, 8, 3) (2,)
     """
     partner, lam = _draw(key, images, alpha)
     inside, own = rectangle(key, images, lam)
@@ -84,6 +98,14 @@ def paste(
 
     Source: Park et al. (CMO), CVPR 2022, arXiv:2112.00412, algorithm 1, with patches of a batch
       drawn with weights 1 / n_c; the authors' program pastes into half of the batches.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> images, patches = jnp.zeros((2, 8, 8, 3)), jnp.ones((2, 8, 8, 3))
+      >>> mixed, lam = augment.paste(jax.random.key(0), images, patches, probability=1.0)
+      >>> print(bool(jnp.isclose(mixed.mean(), 1 - lam, atol=1e-5)))
+      True
     """
     _, lam = _draw(key, images, alpha)
     inside, own = rectangle(key, images, lam)
@@ -118,6 +140,14 @@ def remix(
       ValueError: alpha not above 0.
 
     Source: Chou et al., ECCV Workshops 2020, arXiv:2007.03943, eq. 8.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> labels = jnp.array([0, 0, 1])
+      >>> mixed = augment.remix(jax.random.key(0), jnp.zeros((3, 8, 8, 3)), labels, [900, 10])
+      >>> print(mixed.images.shape, mixed.lam.shape)
+      (3, 8, 8, 3) (3,)
     """
     mixed, partner, lam = mixup(key, images, alpha)
     counts = jnp.asarray(class_counts, lam.dtype)[labels]
@@ -137,7 +167,16 @@ MIXES: dict[str, Callable[..., Mixed] | None] = {
 
 
 def rectangle(key: jax.Array, images: jax.Array, lam: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """CutMix's rectangle, bool [1, H, W, 1], and the share of the pixels outside it."""
+    """CutMix's rectangle, bool [1, H, W, 1], and the share of the pixels outside it.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> images, lam = jnp.zeros((2, 8, 8, 3)), jnp.asarray(0.7)
+      >>> inside, outside = augment.rectangle(jax.random.key(0), images, lam)
+      >>> print(inside.shape, bool(jnp.isclose(outside, 1 - inside.mean())))
+      (1, 8, 8, 1) True
+    """
     _, height, width, _ = images.shape
     center_key = jax.random.fold_in(key, 2)  # 0 and 1 gave lam and the partners
     center = jax.random.randint(center_key, (2,), 0, jnp.array([height, width]))

@@ -107,6 +107,13 @@ def auto_augment(name: str, height: int, width: int, fill: int = 128) -> Policy:
     Source: Cubuk et al., CVPR 2019, arXiv:1805.09501; magnitudes and tables as torchvision's, which
     Pillow's operations turn nearest-neighbour here (as there) and shear about the upper left corner
     (as in the paper's program).
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> policy = augment.auto_augment("cifar10", 8, 8)
+      >>> print(policy(jax.random.key(0), jnp.zeros((2, 8, 8, 3), jnp.uint8)).shape)
+      (2, 8, 8, 3)
     """
     if name not in AUTOAUGMENT:
         raise unknown("unknown AutoAugment policy", name, AUTOAUGMENT)
@@ -143,6 +150,13 @@ def rand_augment(
       ValueError: a magnitude outside 0..30, or num_ops below 1.
 
     Source: Cubuk et al., NeurIPS 2020, arXiv:1909.13719; ranges as torchvision's.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> policy = augment.rand_augment(8, 8, num_ops=2, magnitude=9)
+      >>> print(policy(jax.random.key(0), jnp.zeros((2, 8, 8, 3), jnp.uint8)).dtype)
+      uint8
     """
     if not 0 <= magnitude <= 30 or num_ops < 1:
         raise ValueError(

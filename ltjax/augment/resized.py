@@ -22,6 +22,14 @@ def resized_crop(images: jax.Array, boxes: ArrayLike) -> jax.Array:
 
     Source: torchvision's resized_crop to the image's own size, where nothing shrinks: half-pixel
       centres, the box's border repeated.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> images = jnp.linspace(0.0, 1.0, 2 * 8 * 8 * 3).reshape(2, 8, 8, 3)
+      >>> whole = augment.resized_crop(images, [[0, 0, 8, 8]] * 2)
+      >>> print(bool(jnp.allclose(whole, images, atol=1e-5)))
+      True
     """
     boxes = jnp.asarray(boxes, jnp.int32)
     pixels = images.astype(jnp.float32)
@@ -55,7 +63,15 @@ def random_resized_crop(
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> jax.Array:
-    """`resized_crop` with a box of its own for each image, from `random_boxes`."""
+    """`resized_crop` with a box of its own for each image, from `random_boxes`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> images = jnp.linspace(0.0, 1.0, 2 * 8 * 8 * 3).reshape(2, 8, 8, 3)
+      >>> print(augment.random_resized_crop(jax.random.key(0), images, scale=(0.5, 1.0)).shape)
+      (2, 8, 8, 3)
+    """
     return resized_crop(images, random_boxes(key, *images.shape[:3], scale=scale, ratio=ratio))
 
 
@@ -86,6 +102,12 @@ def random_boxes(
 
     Source: Szegedy et al., CVPR 2015, arXiv:1409.4842, section 6; draws as torchvision's
       RandomResizedCrop.
+
+    Example:
+      >>> import jax
+      >>> from ltjax import augment
+      >>> print(augment.random_boxes(jax.random.key(0), 5, 32, 32).shape)
+      (5, 4)
     """
     if not 0 < scale[0] <= scale[1] <= 1 or not 0 < ratio[0] <= ratio[1]:
         raise ValueError(

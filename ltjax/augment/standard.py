@@ -47,6 +47,14 @@ def standard(
 
     Returns:
       Normalised images [B, H, W, C].
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> images = jnp.zeros((2, 8, 8, 3), jnp.uint8)
+      >>> mean, std = (0.5,) * 3, (0.25,) * 3
+      >>> print(augment.standard(jax.random.key(0), images, mean=mean, std=std).shape)
+      (2, 8, 8, 3)
     """
     crop_key, _, color_key, _ = jax.random.split(key, 4)
     if resized_crop:
@@ -89,6 +97,14 @@ def contrast(
     Images that are not in colour are cropped and flipped alone. Arguments as `standard`.
 
     Source: Khosla et al., NeurIPS 2020, arXiv:2004.11362; BCL's and ProCo's programs for CIFAR.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> images = jnp.zeros((2, 8, 8, 3), jnp.uint8)
+      >>> mean, std = (0.5,) * 3, (0.25,) * 3
+      >>> print(augment.contrast(jax.random.key(0), images, mean=mean, std=std).shape)
+      (2, 8, 8, 3)
     """
     in_color = images.shape[-1] == 3
     return standard(

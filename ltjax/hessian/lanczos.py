@@ -71,6 +71,14 @@ def lanczos(
 
     Source: Golub and Van Loan, Matrix Computations, 4th edition, section 10.3; the double
     Gram-Schmidt is Parlett's "twice is enough".
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import hessian
+      >>> A, w, key = jnp.diag(jnp.arange(1.0, 6.0)), jnp.zeros(5), jax.random.key(0)
+      >>> diagonal, off_diagonal, basis = hessian.lanczos(lambda v: A @ v, jnp.ones(5), 5)
+      >>> print(round(float(diagonal.sum()), 3))  # the trace, after as many steps as dimensions
+      15.0
     """
     run = Runner(matvec, start, num_steps, key=key, compiled=compiled)(start)
     return run.alphas, run.betas, run.basis

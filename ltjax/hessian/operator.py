@@ -23,6 +23,12 @@ def hvp(loss_fn: Callable[[Any], jax.Array], params: Any, vector: Any) -> Any:
       H v, like params.
 
     Source: Pearlmutter, Neural Computation 1994.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from ltjax import hessian
+      >>> print(hessian.hvp(lambda w: jnp.sum(w**3), jnp.array([1.0, 2.0]), jnp.ones(2)))
+      [ 6. 12.]
     """
     return jax.jvp(jax.grad(loss_fn), (params,), (vector,))[1]
 
@@ -42,6 +48,15 @@ def gauss_newton_product(
       params, vector: pytrees of one structure.
 
     Source: Schraudolph, Neural Computation 2002; Martens, JMLR 2020, arXiv:1412.1193, section 8.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from ltjax import hessian
+      >>> product = hessian.gauss_newton_product(
+      ...     lambda w: w**2, lambda z: 0.5 * jnp.sum(z**2), jnp.array([1.0, 2.0]), jnp.ones(2)
+      ... )
+      >>> print(product)  # (2 w)^2
+      [ 4. 16.]
     """
     outputs, tangent = jax.jvp(outputs_fn, (params,), (vector,))
     curved = jax.jvp(jax.grad(loss_of_outputs), (outputs,), (tangent,))[1]

@@ -82,6 +82,14 @@ def top_eigenvalues(
       ValueError: k below 1 or above the number of entries or steps.
 
     Source: Golub and Van Loan, section 10.1; the residual of a Ritz pair is |beta_m s_m|.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, numpy as np
+      >>> from ltjax import hessian
+      >>> A, w, key = jnp.diag(jnp.arange(1.0, 6.0)), jnp.zeros(5), jax.random.key(0)
+      >>> found = hessian.top_eigenvalues(lambda v: A @ v, w, key, k=2)
+      >>> print(np.array(found.values).round(3))
+      [5. 4.]
     """
     return _extreme(matvec, example, key, k, num_steps, tolerance, largest=True)
 
@@ -95,7 +103,16 @@ def bottom_eigenvalues(
     num_steps: int = 100,
     tolerance: float = 1e-3,
 ) -> Eigenpairs:
-    """The k smallest eigenvalues, ascending; see `top_eigenvalues`."""
+    """The k smallest eigenvalues, ascending; see `top_eigenvalues`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, numpy as np
+      >>> from ltjax import hessian
+      >>> A, w, key = jnp.diag(jnp.arange(1.0, 6.0)), jnp.zeros(5), jax.random.key(0)
+      >>> found = hessian.bottom_eigenvalues(lambda v: A @ v, w, key, k=2)
+      >>> print(np.array(found.values).round(3))
+      [1. 2.]
+    """
     return _extreme(matvec, example, key, k, num_steps, tolerance, largest=False)
 
 
@@ -123,6 +140,14 @@ def spectral_density(
 
     Source: Ubaru, Chen and Saad, SIAM J. Matrix Anal. Appl. 2017, algorithm 1; Ghorbani et al.,
     ICML 2019, arXiv:1901.10159.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import hessian
+      >>> A, w, key = jnp.diag(jnp.arange(1.0, 6.0)), jnp.zeros(5), jax.random.key(0)
+      >>> nodes, weights = hessian.spectral_density(lambda v: A @ v, w, key, 5)
+      >>> print(nodes.round(2), weights.round(2))
+      [[1. 2. 3. 4. 5.]] [[0.2 0.2 0.2 0.2 0.2]]
     """
     run = Runner(matvec, example, num_steps)
     probes = [_rademacher(jax.random.fold_in(key, k), example) for k in range(num_probes)]
@@ -143,6 +168,14 @@ def spectrum_of(
 ) -> Spectrum:
     """`spectral_density` with the extreme eigenvalues that its Lanczos runs give without further
     products.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import hessian
+      >>> A, w, key = jnp.diag(jnp.arange(1.0, 6.0)), jnp.zeros(5), jax.random.key(0)
+      >>> found = hessian.spectrum_of(lambda v: A @ v, w, key, 5)
+      >>> print(round(found.largest, 3), round(found.smallest, 3))
+      5.0 1.0
     """
     run = Runner(matvec, example, num_steps)
     nodes, weights, ends = [], [], []
@@ -167,6 +200,13 @@ def spectrum_of(
 def grid(nodes: np.ndarray, num_points: int = 10_000, margin: float = 0.01) -> np.ndarray:
     """The published grid: from the smallest node to the largest with a margin on both sides,
     [num_points].
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import hessian
+      >>> points = hessian.grid(np.array([[-1.0, 4.0]]), num_points=11)
+      >>> print(len(points), points[0] < -1.0, points[-1] > 4.0)
+      11 True True
     """
     return np.linspace(np.min(nodes) - margin, np.max(nodes) + margin, num_points)
 
@@ -185,6 +225,15 @@ def density(
       [G]; integrates to 1 over the real line.
 
     Source: Ghorbani et al., ICML 2019, section 2; width as in the PyHessian program.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import hessian
+      >>> nodes, weights = np.array([[0.0, 1.0]]), np.array([[0.9, 0.1]])
+      >>> points = np.linspace(-1.0, 2.0, 3001)
+      >>> curve = hessian.density(nodes, weights, points, variance=1e-2)
+      >>> print(round(float(curve.sum() * 1e-3), 3))  # a density
+      1.0
     """
     nodes, weights, points = np.atleast_2d(nodes), np.atleast_2d(weights), np.asarray(points, float)
     width = 1e-5 * max(1.0, float(nodes.max() - nodes.min())) if variance is None else variance
@@ -195,7 +244,16 @@ def density(
 
 
 def moments(nodes: np.ndarray, weights: np.ndarray, order: int) -> float:
-    """(1 / n) trace(A^order), by the quadrature; order 0 is 1."""
+    """(1 / n) trace(A^order), by the quadrature; order 0 is 1.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import hessian
+      >>> A, w, key = jnp.diag(jnp.arange(1.0, 6.0)), jnp.zeros(5), jax.random.key(0)
+      >>> nodes, weights = hessian.spectral_density(lambda v: A @ v, w, key, 5)
+      >>> print(round(float(hessian.moments(nodes, weights, 1)), 2))  # trace / n
+      3.0
+    """
     return float(np.mean(np.sum(np.atleast_2d(weights) * np.atleast_2d(nodes) ** order, axis=1)))
 
 
@@ -213,6 +271,13 @@ def trace(
         uses all.
 
     Source: Hutchinson, Communications in Statistics 1990; the stopping rule is PyHessian's.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import hessian
+      >>> A, w, key = jnp.diag(jnp.arange(1.0, 6.0)), jnp.zeros(5), jax.random.key(0)
+      >>> print(round(hessian.trace(lambda v: A @ v, w, key, 2).value, 3))
+      15.0
     """
     values: list[float] = []
     for k in range(num_probes):
@@ -240,6 +305,13 @@ def trace_hutchpp(matvec: Matvec, example: Any, key: jax.Array, num_products: in
       ValueError: num_products below 6.
 
     Source: Meyer et al., SOSA 2021, arXiv:2010.09649, algorithm 1.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import hessian
+      >>> A, w, key = jnp.diag(jnp.arange(1.0, 6.0)), jnp.zeros(5), jax.random.key(0)
+      >>> print(round(hessian.trace_hutchpp(lambda v: A @ v, w, key, 15).value, 3))
+      15.0
     """
     if num_products < 6:
         raise ValueError(f"num_products is {num_products}; expected at least 6")

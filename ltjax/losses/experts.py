@@ -37,6 +37,14 @@ def balanced_experts(
       ValueError: labels, class_counts or taus that do not fit the logits, or a count below 1.
 
     Source: Aimar et al., CVPR 2023, arXiv:2206.05260, eq. 8 and 9.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import losses
+      >>> logits = np.zeros((3, 2, 2))  # three experts, two images, two classes
+      >>> loss = losses.balanced_experts(logits, np.array([0, 1]), class_counts=[90, 10])
+      >>> print(np.array(loss).round(2))  # a mistake on the rare class costs more
+      [0.27 2.47]
     """
     expert_logits = _experts(expert_logits, labels, len(taus))
     counts = counts_of(class_counts, expert_logits)
@@ -67,6 +75,13 @@ def sade(
       ValueError: labels or class_counts that do not fit the logits, or a count below 1.
 
     Source: Zhang et al., NeurIPS 2022, arXiv:2107.09249, eq. 2 to 4.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import losses
+      >>> loss = losses.sade(np.zeros((3, 2, 2)), np.array([0, 1]), class_counts=[90, 10])
+      >>> print(np.array(loss).round(2))
+      [0.8  9.59]
     """
     expert_logits = _experts(expert_logits, labels, 3)
     counts = counts_of(class_counts, expert_logits)

@@ -41,6 +41,14 @@ def influence_balanced(
         epsilon not above 0.
 
     Source: Park et al., ICCV 2021, arXiv:2110.02444, eq. 7 to 9.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import losses
+      >>> logits, features = np.array([[4.0, 0.0], [0.0, 0.0]]), np.ones((2, 8))
+      >>> loss = losses.influence_balanced(logits, np.array([0, 0]), features=features)
+      >>> print(np.array(loss).round(1))  # the unsure image weighs less than its loss
+      [62.9 86.6]
     """
     for name, value in (("alpha", alpha), ("epsilon", epsilon)):
         if not value > 0:

@@ -46,6 +46,13 @@ def cross_entropy(
       ValueError: labels that do not fit the logits, or label_smoothing outside [0, 1].
 
     Source: label smoothing is Szegedy et al., CVPR 2016, arXiv:1512.00567, section 7.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import losses
+      >>> logits = np.array([[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+      >>> print(np.array(losses.cross_entropy(logits, np.array([0, 2]))).round(3))
+      [0.24  1.099]
     """
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"label_smoothing is {label_smoothing}; expected a value in [0, 1]")
@@ -76,6 +83,13 @@ def focal(logits: ArrayLike, labels: ArrayLike, *, gamma: float = 1.0) -> jax.Ar
       ValueError: labels that do not fit the logits, or a negative gamma.
 
     Source: Lin et al., ICCV 2017, arXiv:1708.02002, eq. 4.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import losses
+      >>> logits = np.array([[4.0, 0.0], [0.0, 0.0]])  # a sure image and an unsure one
+      >>> print(np.array(losses.focal(logits, np.array([0, 0]), gamma=2.0)).round(5))
+      [1.0000e-05 1.7329e-01]
     """
     if gamma < 0:
         raise ValueError(f"gamma is {gamma}; expected a value >= 0")
@@ -99,6 +113,12 @@ def ldam_margins(class_counts: ArrayLike, max_margin: float = 0.5) -> jax.Array:
       ValueError: a count below 1.
 
     Source: Cao et al., NeurIPS 2019, arXiv:1906.07413, eq. 13.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import losses
+      >>> print(np.array(losses.ldam_margins([5000, 500, 50])).round(3))
+      [0.158 0.281 0.5  ]
     """
     counts = counts_of(class_counts)
     # (n_c / n_min)^(-1/4) is n_c^(-1/4) / max(n^(-1/4)) with one rounding less.
@@ -129,6 +149,14 @@ def ldam(
       ValueError: labels or class_counts that do not fit the logits, or a count below 1.
 
     Source: Cao et al., NeurIPS 2019, arXiv:1906.07413, eq. 10 and 13.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import losses
+      >>> cosines = np.array([[0.5, 0.4], [0.4, 0.5]])  # the rare class needs a wider margin
+      >>> loss = losses.ldam(cosines, np.array([0, 1]), class_counts=[5000, 50])
+      >>> print(np.array(loss).round(3))
+      [ 1.905 12.   ]
     """
     logits, labels = checked(logits, labels)
     logits = below_top(logits)
@@ -168,6 +196,14 @@ def vector_scaling(
       ValueError: labels or class_counts that do not fit the logits, or a count below 1.
 
     Source: Kini et al., NeurIPS 2021, arXiv:2103.01550, eq. 5.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import losses
+      >>> logits = np.array([[2.0, 0.0], [0.0, 2.0]])
+      >>> loss = losses.vector_scaling(logits, np.array([0, 1]), class_counts=[90, 10])
+      >>> print(np.array(loss).round(3))
+      [0.015 1.435]
     """
     logits, labels = checked(logits, labels)
     counts = counts_of(class_counts, logits)
@@ -192,6 +228,14 @@ def balanced_softmax(logits: ArrayLike, labels: ArrayLike, *, class_counts: Arra
       ValueError: labels or class_counts that do not fit the logits, or a count below 1.
 
     Source: Ren et al., NeurIPS 2020, arXiv:2007.10740, eq. 4.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import losses
+      >>> logits, labels = np.zeros((2, 2)), np.array([0, 1])
+      >>> loss = losses.balanced_softmax(logits, labels, class_counts=[90, 10])
+      >>> print(np.array(loss).round(3))  # -log of the class's share of the training images
+      [0.105 2.303]
     """
     logits, labels = checked(logits, labels)
     return cross_entropy(
@@ -218,6 +262,14 @@ def logit_adjusted(
       ValueError: labels or class_counts that do not fit the logits, or a count below 1.
 
     Source: Menon et al., ICLR 2021, arXiv:2007.07314, eq. 10.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import losses
+      >>> logits, labels = np.zeros((2, 2)), np.array([0, 1])
+      >>> loss = losses.logit_adjusted(logits, labels, class_counts=[90, 10], tau=1.0)
+      >>> print(np.array(loss).round(3))
+      [0.105 2.303]
     """
     logits, labels = checked(logits, labels)
     return cross_entropy(
@@ -242,6 +294,16 @@ def weighted_mean(
       ValueError: labels that fit neither form.
 
     Source: the weighted mean of PyTorch's CrossEntropyLoss(weight=...).
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import losses, reweighting
+      >>> labels = np.array([0, 0, 0, 1])
+      >>> each = np.array([1.0, 1.0, 1.0, 5.0])
+      >>> print(losses.weighted_mean(each, labels))
+      2.0
+      >>> print(losses.weighted_mean(each, labels, reweighting.inverse_frequency([3, 1])))
+      3.0
     """
     losses, labels = jnp.asarray(losses), jnp.asarray(labels)
     if class_weights is None:
@@ -289,6 +351,15 @@ def reslt(
 
     Source: Cui et al., TPAMI 2022, arXiv:2101.10633, eq. 3 to 5; the authors' program adds 1e-7
     inside the branches' logarithm, this does not.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import losses
+      >>> logits = np.zeros((3, 2, 3))  # three branches, two images, three classes
+      >>> masks = np.array([[1, 1, 1], [0, 1, 1], [0, 0, 1]])
+      >>> loss = losses.reslt(logits, np.array([0, 2]), branch_masks=masks, beta=0.9)
+      >>> print(np.array(loss).round(3))
+      1.099
     """
     branch_logits, labels = jnp.asarray(branch_logits), jnp.asarray(labels)
     if (
@@ -336,6 +407,15 @@ def mixup(loss_a: ArrayLike, loss_b: ArrayLike, lam: ArrayLike) -> jax.Array:
       Mixed loss, the same shape.
 
     Source: Zhang et al., ICLR 2018, arXiv:1710.09412, in the form of the authors' program.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import losses
+      >>> logits = np.array([[2.0, 0.0], [0.0, 2.0]])
+      >>> loss_a = losses.cross_entropy(logits, np.array([0, 1]))
+      >>> loss_b = losses.cross_entropy(logits, np.array([1, 0]))
+      >>> print(np.array(losses.mixup(loss_a, loss_b, 0.75)).round(3))
+      [0.627 0.627]
     """
     lam = jnp.asarray(lam)
     return lam * jnp.asarray(loss_a) + (1.0 - lam) * jnp.asarray(loss_b)

@@ -39,6 +39,14 @@ def label_aware_smoothing(
 
     Source: Zhong et al. (MiSLAS), CVPR 2021, arXiv:2104.00466, eq. 3 and the concave form of eq. 6.
     The authors' program smooths over all C classes, as this does; their paper over the others.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import losses
+      >>> logits, labels = np.array([[4.0, 0.0], [0.0, 4.0]]), np.array([0, 1])
+      >>> loss = losses.label_aware_smoothing(logits, labels, class_counts=[100, 1], head=0.3)
+      >>> print(np.array(loss).round(3))  # being sure of the fullest class costs
+      [0.618 0.018]
     """
     for name, value in (("head", head), ("tail", tail)):
         if not 0.0 <= value <= 1.0:

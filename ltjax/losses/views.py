@@ -35,6 +35,14 @@ def balanced_contrastive(
 
     Source: Zhu et al., CVPR 2022, arXiv:2207.09052, eq. 5 to 7, as the authors' program has it (1
     is taken off b only at the anchor's own class).
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import losses
+      >>> prototypes = np.eye(3)  # of three classes, unit length
+      >>> views = np.stack([prototypes[[0, 2]]] * 2, axis=1)  # [2 images, 2 views, 3]
+      >>> print(losses.balanced_contrastive(views, np.array([0, 2]), prototypes=prototypes).shape)
+      ()
     """
     features, labels, prototypes = map(jnp.asarray, (features, labels, prototypes))
     if (
@@ -113,6 +121,19 @@ def glmc(
       ValueError: shapes that do not fit, labels outside 0..C-1, or a negative similarity.
 
     Source: Du et al., CVPR 2023, arXiv:2305.08661, eq. 4 to 10.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import losses
+      >>> logits = np.zeros((2, 4, 3))  # mixup view and CutMix view, four images, three classes
+      >>> features = np.ones((2, 4, 8))
+      >>> labels, partners = np.array([0, 0, 1, 2]), np.array([2, 1, 0, 0])
+      >>> loss = losses.glmc(
+      ...     *(logits, logits, features, features, labels, partners),
+      ...     lam=0.7, class_weights=np.ones(3), progress=0.5,
+      ... )
+      >>> print(np.array(loss).round(3))
+      -5.803
     """
     logits, balanced_logits, predictions, projections = map(
         jnp.asarray, (logits, balanced_logits, predictions, projections)

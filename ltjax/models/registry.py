@@ -74,6 +74,14 @@ def create(name: str, num_classes: int, **options: Any) -> nn.Module:
 
     Raises:
       ValueError: an unknown name or option, or num_classes below 1.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import models
+      >>> model = models.create("resnet8", num_classes=10, width=4)
+      >>> variables = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+      >>> print(model.apply(variables, jnp.zeros((2, 8, 8, 3))).shape)
+      (2, 10)
     """
     if name not in MODELS:
         raise unknown("unknown model", name, MODELS)

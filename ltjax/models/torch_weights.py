@@ -47,6 +47,16 @@ def from_torch(name: str, state_dict: Mapping[str, Any]) -> dict:
     Raises:
       ValueError: missing or unexpected names, a shape that does not fit, or a value that is not
         finite.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import models
+      >>> model = models.create("resnet8", num_classes=10, width=4)
+      >>> variables = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+      >>> state_dict = models.to_torch("resnet8", variables)
+      >>> variables = models.from_torch("resnet8", state_dict)
+      >>> print(sorted(variables), variables["params"]["linear"]["kernel"].shape)
+      ['batch_stats', 'params'] (16, 10)
     """
     arrays = {
         _plain(key): _array(value)
@@ -86,6 +96,15 @@ def to_torch(name: str, variables: Mapping[str, Any], naming: str = "") -> dict[
 
     Raises:
       ValueError: variables of another network, or an unknown naming.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import models
+      >>> model = models.create("resnet8", num_classes=10, width=4)
+      >>> variables = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+      >>> state_dict = models.to_torch("resnet8", variables)
+      >>> print(state_dict["linear.weight"].shape)
+      (10, 16)
     """
     flat = flatten_dict({key: variables[key] for key in ("params", "batch_stats")})
     known = schemes(name)

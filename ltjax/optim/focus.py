@@ -29,6 +29,12 @@ def focal_weights(class_counts: ArrayLike, gamma: float, lam: float) -> jax.Arra
       ValueError: a count below 1, or a negative gamma or lam.
 
     Source: Li et al., ICML 2025, arXiv:2505.01660, eq. 6 to 8.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import optim
+      >>> print(np.array(optim.focal_weights([90, 10], gamma=2.0, lam=0.5)).round(3))
+      [0.005 0.405]
     """
     if gamma < 0 or lam < 0:
         raise ValueError(f"gamma is {gamma}, lam {lam}; expected values >= 0")
@@ -52,6 +58,11 @@ def tail_weights(class_counts: ArrayLike, threshold: float, scale: float = 1.0) 
       ValueError: a count below 1, or a scale not above 0.
 
     Source: Zhou et al., ICCV 2023, arXiv:2308.07815, eq. 6 to 8.
+
+    Example:
+      >>> from ltjax import optim
+      >>> print(optim.tail_weights([90, 10], threshold=20, scale=2.0))
+      [0. 2.]
     """
     if not scale > 0:
         raise ValueError(f"scale is {scale}; expected a value above 0")

@@ -25,6 +25,14 @@ def sgd(
       momentum: in [0, 1).
       nesterov: Nesterov's form.
       weight_decay: coupled L2 coefficient, for BatchNorm and biases too.
+
+    Example:
+      >>> import jax.numpy as jnp, numpy as np
+      >>> from ltjax import optim
+      >>> optimizer = optim.sgd(0.1, momentum=0.9, weight_decay=0.5)
+      >>> updates, _ = optimizer.update(jnp.ones(2), optimizer.init(jnp.ones(2)), jnp.ones(2))
+      >>> print(np.array(updates).round(3))
+      [-0.15 -0.15]
     """
     return optax.chain(
         optax.add_decayed_weights(weight_decay),

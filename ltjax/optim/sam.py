@@ -37,6 +37,12 @@ def ascend(params: Any, grads: Any, rho: ArrayLike, adaptive: bool = False) -> A
 
     Returns:
       Pytree like params.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from ltjax import optim
+      >>> print(optim.ascend(jnp.zeros(2), jnp.array([3.0, 4.0]), rho=0.1))
+      [0.06 0.08]
     """
     # |w| g and w g have one norm.
     scaled = jax.tree.map(lambda w, g: _wide(w) * _wide(g) if adaptive else _wide(g), params, grads)
@@ -98,6 +104,17 @@ def sam(
     Raises:
       ValueError: a negative rho, update without params or grad_fn, init inside of a wrapper, or
         optax.multi_transform without a mask.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax, numpy as np
+      >>> from ltjax import optim
+      >>> grad = jax.grad(lambda w: jnp.sum((w - 1.0) ** 2))
+      >>> optimizer = optim.sam(optax.sgd(0.1), rho=0.05)
+      >>> w = jnp.zeros(3)
+      >>> state = optimizer.init(w)
+      >>> updates, state = optimizer.update(grad(w), state, w, grad_fn=grad)
+      >>> print(np.array(optax.apply_updates(w, updates)).round(3))  # plain descent: 0.2
+      [0.206 0.206 0.206]
     """
     if not (callable(rho) or isinstance(rho, jax.core.Tracer)) and not rho >= 0:
         raise ValueError(f"rho is {rho}; expected a radius >= 0")

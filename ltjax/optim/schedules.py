@@ -13,7 +13,13 @@ EpochSchedule = Callable[[int], float]
 
 
 def constant(value: float) -> EpochSchedule:
-    """The same value in every epoch."""
+    """The same value in every epoch.
+
+    Example:
+      >>> from ltjax import optim
+      >>> print(optim.constant(0.1)(17))
+      0.1
+    """
     return lambda epoch: value
 
 
@@ -24,6 +30,12 @@ def piecewise(values: Sequence[float], milestones: Sequence[int]) -> EpochSchedu
 
     Raises:
       ValueError: not one value more than milestones, or milestones not ascending.
+
+    Example:
+      >>> from ltjax import optim
+      >>> rho = optim.piecewise((0.05, 0.1, 0.5), milestones=(5, 160))
+      >>> print([round(float(rho(epoch)), 2) for epoch in (4, 5, 160)])
+      [0.05, 0.1, 0.5]
     """
     if len(values) != len(milestones) + 1 or list(milestones) != sorted(milestones):
         raise ValueError(
@@ -48,6 +60,12 @@ def warmup_piecewise(
     The CIFAR recipe's learning rate is warmup_piecewise(0.1, 5, (0.01, 0.0001), (160, 180)).
 
     Source: the LDAM-DRW authors' adjust_learning_rate; with warmup_start 1/3, the ResLT authors'.
+
+    Example:
+      >>> from ltjax import optim
+      >>> rate = optim.warmup_piecewise(0.1, 5, factors=(0.01, 0.0001), milestones=(160, 180))
+      >>> print([round(float(rate(epoch)), 6) for epoch in (0, 4, 159, 160, 199)])
+      [0.02, 0.1, 0.1, 0.001, 1e-05]
     """
     after = piecewise((1.0, *factors), milestones)
 
@@ -65,7 +83,14 @@ def warmup_piecewise(
 
 
 def linear(start: float, end: float, num_epochs: int) -> EpochSchedule:
-    """From start in epoch 0 to end in the last epoch, evenly."""
+    """From start in epoch 0 to end in the last epoch, evenly.
+
+    Example:
+      >>> from ltjax import optim
+      >>> rho = optim.linear(0.05, 0.8, num_epochs=200)
+      >>> print(round(float(rho(0)), 3), round(float(rho(199)), 3))
+      0.05 0.8
+    """
     return lambda epoch: start + (end - start) * min(epoch / max(num_epochs - 1, 1), 1.0)
 
 
@@ -74,6 +99,12 @@ def cosine(base: float, num_epochs: int, warmup_epochs: int = 0) -> EpochSchedul
     to it.
 
     Source: Loshchilov and Hutter, ICLR 2017, arXiv:1608.03983, eq. 5 without restarts.
+
+    Example:
+      >>> from ltjax import optim
+      >>> rate = optim.cosine(0.1, num_epochs=200)
+      >>> print(rate(0), round(float(rate(100)), 6))
+      0.1 0.05
     """
 
     def value(epoch: int) -> float:

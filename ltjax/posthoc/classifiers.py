@@ -28,6 +28,13 @@ def tau_normalized(kernel: ArrayLike, tau: ArrayLike = 1.0) -> jax.Array:
       ValueError: a kernel that is not [D, C].
 
     Source: Kang et al., ICLR 2020, arXiv:1910.09217, section 4.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import posthoc
+      >>> print(posthoc.tau_normalized(np.array([[2.0, 0.0], [0.0, 0.5]]), tau=1.0))
+      [[1. 0.]
+       [0. 1.]]
     """
     kernel = jnp.asarray(kernel)
     if kernel.ndim != 2:
@@ -51,6 +58,12 @@ def scaled(logits: ArrayLike, scale: ArrayLike) -> jax.Array:
 
     Source: Kang et al., ICLR 2020, arXiv:1910.09217, section 4, with the bias as in the authors'
     program.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import posthoc
+      >>> print(posthoc.scaled(np.array([[2.0, 1.0]]), np.array([1.0, 3.0])))
+      [[2. 3.]]
     """
     logits = jnp.asarray(logits)
     _check_classes(logits, scale=scale)
@@ -85,6 +98,17 @@ def disalign(
 
     Source: Zhang et al., CVPR 2021, arXiv:2103.16370, section 3.2, in the form of the authors'
     program.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import posthoc
+      >>> logits, features = np.array([[2.0, 1.0]]), np.ones((1, 4))
+      >>> bias = np.array([0.0, 4.0])
+      >>> calibrated = posthoc.disalign(
+      ...     logits, features, scale=np.zeros(2), bias=bias, direction=np.zeros(4), offset=0.0
+      ... )
+      >>> print(calibrated)
+      [[2. 3.]]
     """
     logits, features = jnp.asarray(logits), jnp.asarray(features)
     _check_classes(logits, scale=scale, bias=bias)
@@ -113,6 +137,13 @@ def marc(logits: ArrayLike, kernel: ArrayLike, *, omega: ArrayLike, beta: ArrayL
       ValueError: shapes that do not fit.
 
     Source: Wang et al., ACML 2022, arXiv:2112.07225, section 3.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import posthoc
+      >>> logits, beta = np.array([[2.0, 1.0]]), np.array([0.0, 3.0])
+      >>> print(posthoc.marc(logits, np.eye(2), omega=np.ones(2), beta=beta))
+      [[2. 4.]]
     """
     logits, kernel = jnp.asarray(logits), jnp.asarray(kernel)
     _check_classes(logits, omega=omega, beta=beta)
@@ -153,6 +184,15 @@ def nearest_class_mean(
 
     Source: Kang et al., ICLR 2020, arXiv:1910.09217, section 4, and the three kinds of the
     authors' program, whose own choice is "centered_l2" by distance.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import posthoc
+      >>> train, labels = np.array([[1.0, 0.0], [0.8, 0.2], [0.0, 1.0]]), np.array([0, 0, 1])
+      >>> query = np.array([[0.1, 0.9]])
+      >>> scores = posthoc.nearest_class_mean(train, labels, query, num_classes=2)
+      >>> print(scores.argmax(axis=1))
+      [1]
     """
     features, query = jnp.asarray(train_features), jnp.asarray(query)
     if kind not in NCM_KINDS:

@@ -80,14 +80,30 @@ class Classifier:
 
 
 def logits(classifier: Classifier, features: ArrayLike) -> jax.Array:
-    """Scores [N, C] of features [N, D]."""
+    """Scores [N, C] of features [N, D].
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import posthoc
+      >>> classifier = posthoc.Classifier.of(np.eye(2), np.zeros(2))
+      >>> print(posthoc.logits(classifier, np.array([[3.0, 1.0]])))
+      [[3. 1.]]
+    """
     features = jnp.asarray(features)
     scores = uncalibrated(classifier, features)
     return _calibrated(classifier, scores, features, _norms(classifier))
 
 
 def uncalibrated(classifier: Classifier, features: jax.Array) -> jax.Array:
-    """Scores [N, C] of kernel, bias and length alone."""
+    """Scores [N, C] of kernel, bias and length alone.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import posthoc
+      >>> classifier = posthoc.Classifier.of(np.eye(2), np.zeros(2))
+      >>> print(posthoc.uncalibrated(classifier, np.array([[3.0, 1.0]])))
+      [[3. 1.]]
+    """
     squares = jnp.sum(jnp.square(features), axis=1, keepdims=True)
     inverse = jax.lax.rsqrt(jnp.where(squares > 0, squares, 1.0))
     scores = features @ classifier.weights
@@ -215,7 +231,15 @@ class Training:
 
 
 def start(head: Head, own: Classifier, key: jax.Array) -> Classifier:
-    """What a head starts from: the trained classifier `own`, or a new one drawn from the key."""
+    """What a head starts from: the trained classifier `own`, or a new one drawn from the key.
+
+    Example:
+      >>> import jax, numpy as np
+      >>> from ltjax import posthoc
+      >>> own = posthoc.Classifier.of(np.eye(2), np.zeros(2))
+      >>> print(posthoc.start(posthoc.HEADS["lws"], own, jax.random.key(0)).scale)
+      [0. 0.]
+    """
     if head.new:
         shape, dtype = own.kernel.shape, own.kernel.dtype
         if head.length:
@@ -259,6 +283,13 @@ def training(
 
     Raises:
       ValueError: a count below 1, fewer total epochs than epochs.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import posthoc
+      >>> how = posthoc.training(posthoc.HEADS["crt"], [100, 20, 5], learning_rate=0.1, epochs=10)
+      >>> print(how.rates.shape)
+      (10,)
     """
     total = epochs if total_epochs is None else total_epochs
     if total < epochs:
@@ -321,6 +352,22 @@ def train(
 
     Returns:
       The trained classifier. Several train together: `jax.vmap(train, (0, 0, None, None, None))`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, numpy as np
+      >>> from ltjax import posthoc, sampling
+      >>> labels = np.repeat([0, 1, 2], [100, 20, 5])
+      >>> features = np.eye(3)[labels] + np.random.default_rng(0).normal(0, 0.3, (125, 3))
+      >>> head = posthoc.HEADS["crt"]
+      >>> own = posthoc.Classifier.of(np.zeros((3, 3)), np.zeros(3))
+      >>> how = posthoc.training(head, np.bincount(labels), learning_rate=0.1, epochs=5)
+      >>> draws = [sampling.class_balanced(jax.random.key(k), labels) for k in range(5)]
+      >>> order = jnp.stack(draws)[:, :120].reshape(5, 4, 30)  # epochs, steps, images
+      >>> begun = posthoc.start(head, own, jax.random.key(9))
+      >>> new = posthoc.train(begun, how, jnp.asarray(features), jnp.asarray(labels), order)
+      >>> right = posthoc.logits(new, features).argmax(axis=1) == labels
+      >>> print(right[labels == 2].mean() > 0.5)
+      True
     """
     names = [field.name for field in dataclasses.fields(Classifier) if field.name != "length"]
     if scores is not None:

@@ -25,6 +25,13 @@ def held_out(labels: ArrayLike, share: float = 0.2, seed: int = 0) -> np.ndarray
 
     Raises:
       ValueError: a share outside (0, 1).
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import posthoc
+      >>> labels = np.repeat([0, 1], [100, 10])
+      >>> print(np.bincount(labels[posthoc.held_out(labels, share=0.2)]))
+      [20  2]
     """
     if not 0.0 < share < 1.0:
         raise ValueError(f"share is {share}; expected a value in (0, 1), for instance 0.2")
@@ -44,6 +51,11 @@ def choose(scores: Sequence[float], distances: Sequence[float]) -> int:
     Args:
       scores: of each candidate, higher is better.
       distances: of each candidate from the default, 0 for the default itself.
+
+    Example:
+      >>> from ltjax import posthoc
+      >>> print(posthoc.choose(scores=[0.5, 0.7, 0.7], distances=[0, 3, 1]))
+      2
     """
     return int(np.lexsort((np.asarray(distances), -np.asarray(scores)))[0])
 
@@ -63,6 +75,13 @@ def temperature(logits: ArrayLike, labels: ArrayLike) -> float:
       all classified right (0.05), or the logits say nothing of them (20).
 
     Source: Guo et al., ICML 2017, arXiv:1706.04599, section 4.2.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import posthoc
+      >>> logits = np.array([[9.0, 0.0]] * 10)  # far too sure: right in nine of ten
+      >>> print(round(posthoc.temperature(logits, np.repeat([0, 1], [9, 1])), 1) > 1)
+      True
     """
     scores, classes = np.asarray(logits, np.float64), np.asarray(labels)
     scores = scores - scores.max(axis=1, keepdims=True)
@@ -98,6 +117,12 @@ def shifted_prior(class_counts: ArrayLike, factor: float, *, backward: bool = Fa
       ValueError: a factor below 1.
 
     Source: Zhang et al. (SADE), NeurIPS 2022, arXiv:2107.09249, section 5.
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import posthoc
+      >>> print(np.array(posthoc.shifted_prior([900, 90, 9], 100.0)).round(3))
+      [0.901 0.09  0.009]
     """
     if not factor >= 1.0:
         raise ValueError(f"factor is {factor}; expected at least 1, for instance 50")
@@ -116,6 +141,14 @@ def shifted_accuracy(
 
     That is what test sets drawn with this prior from the balanced one give on average, without the
     draw. Classes without test images (NaN) are left out.
+
+    Example:
+      >>> from ltjax import posthoc
+      >>> recall, counts = [0.9, 0.5], [90, 10]
+      >>> print(round(posthoc.shifted_accuracy(recall, counts, 9.0), 3))
+      0.86
+      >>> print(round(posthoc.shifted_accuracy(recall, counts, 9.0, backward=True), 3))
+      0.54
     """
     recall = np.asarray(recall, np.float64)
     prior = shifted_prior(class_counts, factor, backward=backward)
