@@ -76,6 +76,7 @@ def flags_of(page):
                 yield shlex.split(code)
 
 
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
 def test_our_flags_beside_the_authors_are_flags():
     """Each is parsed by the command's own parser, and its config resolved."""
     rows = list(flags_of((ROOT / "docs" / "pytorch.md").read_text(encoding="utf-8")))
