@@ -46,7 +46,7 @@ def fit(
         {"train": ..., "val": ..., "test": ...}, to have it checked that no two splits share one.
       epochs: instead of the recipe's; its milestones scale along.
       model: name of the network instead of the recipe's.
-      **overrides: fields of the config by their dotted names, **{"sam.rho": 0.1}.
+      **overrides: fields of the config by their dotted names, `**{"sam.rho": 0.1}`.
 
     Returns:
       The trained network: of the epoch best on the validation images if there are any, else of the

@@ -77,18 +77,19 @@ def flags_of(page):
 
 
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of ml_collections
-def test_our_flags_beside_the_authors_are_flags():
+def test_our_flags_beside_the_authors_are_flags(monkeypatch):
     """Each is parsed by the command's own parser, and its config resolved."""
     rows = list(flags_of((ROOT / "docs" / "pytorch.md").read_text(encoding="utf-8")))
     assert len(rows) >= 40
     for row in rows:
+        given = [one.replace("=configs/", f"={ROOT}/configs/") for one in row if "FILE" not in one]
+        monkeypatch.setattr(sys, "argv", ["launch.py", *given])  # where its parser looks
         values = flags.FlagValues()
         flags.DEFINE_enum("mode", "train", MODES, "", flag_values=values)
         config = config_flags.DEFINE_config_file(
             "config", str(ROOT / "configs" / "base.py"), flag_values=values
         )
-        given = [one.replace("=configs/", f"={ROOT}/configs/") for one in row if "FILE" not in one]
-        values(["launch.py", *given])
+        values(sys.argv)
         settings.resolve(config.value)
 
 
