@@ -65,7 +65,7 @@ def test_a_fold_tells_idea_paper_figures_command_and_config():
 def test_every_public_function_has_an_example_that_doctest_runs(monkeypatch):
     assert generate.without_example() == []
     monkeypatch.setattr(generate, "SHOWN_IN_PAGES", ())
-    assert generate.without_example() == ["ltjax.fitting.fit", "ltjax.trained.load"]
+    assert generate.without_example() == ["ltjax.fitting.fit", "ltjax.loading.load"]
 
 
 def flags_of(page):
