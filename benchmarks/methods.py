@@ -18,11 +18,11 @@ rates are not tuned and strong views may hurt. Runs in --work are continued or o
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -33,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import records  # noqa: E402
+from ltjax import report  # noqa: E402
 
 RECIPES = (
     *("ce", "ce_drw", "ldam_drw", "ldam_drw_sam", "balanced_softmax", "logit_adjusted"),
@@ -122,30 +123,22 @@ def cost(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def table(options: argparse.Namespace) -> dict[str, Any]:
-    rows: dict[str, Any] = {}
-    for recipe in options.recipes:
-        rows[recipe] = trained(recipe, options)
+def table(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """A short run's record for each recipe."""
+    rows = [trained(recipe, options) for recipe in options.recipes]
     print("\n| method | accuracy | many / medium / few |\n| --- | --- | --- |")
-    for recipe, row in rows.items():
-        mean = {name: 100 * statistics.mean(row[name]) for name in FIGURES}
-        spread = 100 * statistics.stdev(row["test_accuracy"]) if options.seeds > 1 else 0.0
-        groups = " / ".join(f"{mean[name]:.1f}" for name in FIGURES[1:])
-        print(f"| {recipe} | {mean['test_accuracy']:.1f} ± {spread:.1f} | {groups} |")
-    return {
-        "what": f"Each method on {options.name}, {options.network}, {options.epochs} epochs,"
-        f" {options.seeds} seeds, last epoch",
-        "status": "short run",
-        "device": f"{records.cpu_name()}, {len(os.sched_getaffinity(0))} cores",
-        "rows": rows,
-    }
+    for row in rows:
+        mean, deviation = row["accuracy"]["mean"], row["accuracy"]["std"] or 0.0
+        groups = " / ".join(f"{row['groups'][name]['mean']:.1f}" for name in GROUPS)
+        print(f"| {row['recipe']} | {mean:.1f} ± {deviation:.1f} | {groups} |")
+    return rows
 
 
-FIGURES = ("test_accuracy", "many", "medium", "few")
+GROUPS = ("many", "medium", "few")
 
 
 def trained(recipe: str, options: argparse.Namespace) -> dict[str, Any]:
-    """The last epoch of every seed, and the experts' of networks that have some."""
+    """The record of all seeds, with the accuracy of each expert of networks that have some."""
     workdir = options.work / recipe
     flags = [
         f"--config.model.name={network(recipe, options.network)}",
@@ -171,14 +164,17 @@ def trained(recipe: str, options: argparse.Namespace) -> dict[str, Any]:
     config = ROOT / "configs" / f"{recipe}.py"
     command = [sys.executable, str(ROOT / "launch.py"), f"--config={config}"]
     subprocess.run([*command, f"--workdir={workdir}", *flags], check=True)
-    results = [
-        json.loads((folder / "result.json").read_text(encoding="utf-8"))["last"]
-        for folder in sorted(workdir.glob("seed*"))
-    ]
-    found: dict[str, Any] = {name: [last[name] for last in results] for name in FIGURES}
-    if "experts" in results[0]:
-        found["experts"] = [last["experts"] for last in results]
-    return found
+    folders = sorted(workdir.glob("seed*"))
+    with tempfile.TemporaryDirectory() as work:
+        (summary,) = report.write(folders, Path(work))
+    record = records.figure_of(summary, records.slug("methods", recipe), "short run")
+    each = [run.last["experts"] for run in summary.runs if "experts" in run.last]
+    if each:
+        record["details"]["experts"] = [
+            round(100 * statistics.mean(one["test_accuracy"] for one in of_seeds), 3)
+            for of_seeds in zip(*each, strict=True)
+        ]
+    return record
 
 
 def main() -> None:
@@ -206,7 +202,9 @@ def main() -> None:
     if options.what == "cost" and "ce" not in options.recipes:
         parser.error("--recipes lacks ce, which the others are compared with")
     record = {"cost": cost, "table": table}[options.what](options)
-    if options.out:
+    if options.out and isinstance(record, list):
+        records.save(options.out, record)
+    elif options.out:
         records.save(options.out, records.circumstances(record["device"]) | record)
 
 

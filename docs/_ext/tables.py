@@ -343,6 +343,18 @@ def startup(records: dict[str, Any]) -> str:
     )
 
 
+def methods(records: dict[str, Any]) -> str:
+    rows = []
+    for name, one in records.items():
+        if not name.startswith("methods-"):
+            continue
+        groups = " / ".join(f"{one['groups'][name]['mean']:.1f}" for name in GROUPS)
+        each = one["details"].get("experts")
+        told = ", ".join(f"{mean:.1f}" for mean in each) if each else ""
+        rows.append([f"`{one['recipe']}`", pair(one["accuracy"]), groups, told])
+    return table(["recipe", "last epoch, %", "many / medium / few", "each expert"], rows)
+
+
 def _posthoc(source: str) -> Callable[[dict[str, Any]], str]:
     def setting(parameters: dict[str, Any], ties: int) -> str:
         parts = []
@@ -401,6 +413,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "methods_cost": methods_cost,
     "train_profile": train_profile,
     "startup": startup,
+    "methods": methods,
+    "posthoc_digits": _posthoc("digits"),
     "posthoc_ldam": _posthoc("ldam"),
     "posthoc_lite0": _posthoc("lite0"),
 }
