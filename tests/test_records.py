@@ -76,7 +76,7 @@ def test_a_record_names_a_recipe_that_there_is():
 
 def test_ours_and_a_short_run_are_told_apart():
     for one in figures():
-        if one["status"] == "published":
+        if one["status"] in ("published", "classifier after training"):
             continue
         published = importlib.import_module(f"configs.{one['recipe']}").get_config().training
         whole = one["epochs"] >= (published.epochs or published.published_epochs)
