@@ -141,7 +141,7 @@ class Judge:
             ignored = shutil.ignore_patterns(".git", "__pycache__", "results", ".*_cache", "_build")
             shutil.copytree(ROOT, tree, ignore=ignored)
         for module in targets():
-            text = noting((ROOT / module).read_text("utf-8"), module)
+            text = noting((ROOT / module).read_text(encoding="utf-8"), module)
             (self.noting / module).write_text(text, encoding="utf-8")
         # Checked by the text and not by the time: a mutant may be as long as the original.
         mode = py_compile.PycInvalidationMode.CHECKED_HASH
@@ -159,7 +159,9 @@ class Judge:
                 if os.waitstatus_to_exitcode(status) not in (0, 5):  # 5: none was chosen
                     raise SystemExit(f"{file} fails without a change; see {log}")
             noted = log.with_suffix(".json")
-            self._calls[file] = json.loads(noted.read_text("utf-8")) if noted.exists() else {}
+            self._calls[file] = (
+                json.loads(noted.read_text(encoding="utf-8")) if noted.exists() else {}
+            )
         return self._calls[file]
 
     def tests(self, module: str, name: str, function: str) -> list[list[str]]:
@@ -232,7 +234,7 @@ def main() -> None:
     _prepare(folder)
     every = targets()
     modules = {
-        module: mutants((ROOT / module).read_text("utf-8"), options.seed)
+        module: mutants((ROOT / module).read_text(encoding="utf-8"), options.seed)
         for module, name in every.items()
         if name in options.names
     }
@@ -244,7 +246,7 @@ def main() -> None:
     )
     notes = folder / "verdicts.jsonl"
     done = _noted(notes)
-    record = json.loads(options.out.read_text("utf-8")) if options.out.exists() else {}
+    record = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
     old = {
         module: {
             (row["function"], row["before"], row["after"]): row["why"]
@@ -324,7 +326,7 @@ def _key(module: str, row: Any) -> tuple:
 
 def _noted(notes: Path) -> dict[tuple, dict[str, Any]]:
     """The last verdict of each mutant."""
-    lines = notes.read_text("utf-8").splitlines() if notes.exists() else []
+    lines = notes.read_text(encoding="utf-8").splitlines() if notes.exists() else []
     return {_key(row["module"], row): row for row in map(json.loads, lines)}
 
 
