@@ -27,7 +27,7 @@ def hvp(loss_fn: Callable[[Any], jax.Array], params: Any, vector: Any) -> Any:
     Example:
       >>> import jax.numpy as jnp
       >>> from ltjax import hessian
-      >>> print(hessian.hvp(lambda w: jnp.sum(w**3), jnp.array([1.0, 2.0]), jnp.ones(2)))
+      >>> print(hessian.hvp(lambda w: jnp.sum(w * w * w), jnp.array([1.0, 2.0]), jnp.ones(2)))
       [ 6. 12.]
     """
     return jax.jvp(jax.grad(loss_fn), (params,), (vector,))[1]
@@ -53,7 +53,7 @@ def gauss_newton_product(
       >>> import jax.numpy as jnp
       >>> from ltjax import hessian
       >>> product = hessian.gauss_newton_product(
-      ...     lambda w: w**2, lambda z: 0.5 * jnp.sum(z**2), jnp.array([1.0, 2.0]), jnp.ones(2)
+      ...     lambda w: jnp.square(w), lambda z: 0.5 * jnp.sum(jnp.square(z)), jnp.array([1.0, 2.0]), jnp.ones(2)
       ... )
       >>> print(product)  # (2 w)^2
       [ 4. 16.]
