@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 from ltjax import report  # noqa: E402
 from ltjax.data import load  # noqa: E402
 from ltjax.experiment import settings  # noqa: E402
-from ltjax.training import loop  # noqa: E402
+from ltjax.training import loop, scoring  # noqa: E402
 
 TRAIN, TEST = 40, 10
 # One of each kind of network, of stages and of input; tests/test_recipes.py trains the others, small.
@@ -71,7 +71,7 @@ def main() -> None:
         config.logging.tensorboard = False
         resolved = settings.resolve(config)
         result = loop.train(resolved, work / name)
-        again = loop.evaluate(resolved, work / name)
+        again = scoring.evaluate(resolved, work / name)
         assert math.isfinite(result["last"]["train_loss"]), result
         assert again["confusion"] == result["confusion"], name
         rows = [

@@ -207,7 +207,7 @@ def _train() -> None:
 
 def _evaluate() -> None:
     from ltjax import devices, report
-    from ltjax.training.loop import evaluate
+    from ltjax.training.scoring import evaluate
 
     config = _config()
     metrics = evaluate(config, _workdir(config))

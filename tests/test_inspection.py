@@ -108,7 +108,7 @@ def test_the_sheet_shows_training_images_of_every_class_and_no_others(photograph
     assert [len(one) for one in shown] == [8, 6, 1]
     index = next(k for k in range(36) if loaded.class_names[loaded.train_labels[k]] == "キャット")
     from ltjax.data import decode
-    from ltjax.workdir.thumbnails import tile
+    from ltjax.tiles import tile
 
     expected = np.asarray(tile(decode.decoded(loaded.train.read(index))))
     np.testing.assert_array_equal(sheet[136:200, 150:214], expected)

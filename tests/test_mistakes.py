@@ -10,7 +10,7 @@ import ltjax
 from ltjax import data
 from ltjax.data import Dataset
 from ltjax.experiment import settings
-from ltjax.training import loop, mistakes
+from ltjax.training import loop, mistakes, scoring
 from ltjax.training.mistakes import Outcomes
 from tests.runs import digits_config, photographs_config, save_run
 
@@ -61,7 +61,7 @@ def test_photographs_are_named_by_their_paths(tmp_path):
     run = save_run(config, tmp_path / "run")
     (tmp_path / "images" / "1-4.jpg").write_bytes(b"")  # a test image
     config.data.unreadable = "skip"
-    found = loop.evaluate(settings.resolve(config), run)
+    found = scoring.evaluate(settings.resolve(config), run)
     listed = dict(line.rsplit(" ", 1) for line in (tmp_path / "test.txt").read_text().splitlines())
     listed = {str(tmp_path / path): label for path, label in listed.items()}
     rows = rows_of(run)
@@ -77,7 +77,7 @@ def test_two_devices_find_the_same_mistakes(tmp_path):
     tables = []
     for count in (1, 2):
         config.training.cpu_devices, config.evaluation.batch_size = count, 333
-        loop.evaluate(settings.resolve(config), run)
+        scoring.evaluate(settings.resolve(config), run)
         tables.append(rows_of(run))
     places = [{(row["index"], row["predicted"]) for row in rows} for rows in tables]
     assert len(places[0]) > 100
@@ -119,5 +119,5 @@ def test_they_can_be_left_out(tmp_path):
     config = digits_config()
     run = save_run(config, tmp_path / "run")
     config.evaluation.misclassified = False
-    loop.evaluate(settings.resolve(config), run)
+    scoring.evaluate(settings.resolve(config), run)
     assert not list(run.glob("misclassified*"))

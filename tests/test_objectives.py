@@ -12,7 +12,7 @@ import pytest
 
 from ltjax import models, objectives
 from ltjax.experiment import experiment, settings
-from ltjax.training import loop, programs
+from ltjax.training import loop, programs, scoring
 from ltjax.workdir.checkpoint import Checkpoints
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -123,7 +123,7 @@ def test_each_expert_is_evaluated(digits_config):
     built = experiment.build(settings.resolve(digits_config))
     variables = built.create_state().variables
     sums = programs.create(built).evaluate(variables)
-    row = loop.test_metrics(jax.device_get(sums), built.groups)
+    row = scoring.test_metrics(jax.device_get(sums), built.groups)
     images = (built.dataset.test_images / 255 - built.recipe.mean) / built.recipe.std
     each = built.recipe.model.apply(variables, jnp.asarray(images, jnp.float32), branches=True)
     expected = np.mean(np.argmax(each, -1) == built.dataset.test_labels, axis=1)

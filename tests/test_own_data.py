@@ -10,7 +10,7 @@ from ltjax import data
 from ltjax.data.splits import validation_members
 from ltjax.experiment import settings
 from ltjax.experiment.experiment import build
-from ltjax.training import loop, programs
+from ltjax.training import loop, programs, scoring
 from tests.runs import digits_config
 
 SMALL = {
@@ -254,7 +254,7 @@ def test_fit_takes_arrays_and_gives_back_names(tmp_path):
     assert "test_accuracy" not in result["last"]
     assert trained.config.learning_rate.base == 0.05
     with pytest.raises(FileNotFoundError, match=r"given to ltjax.fit can be saved by np.savez"):
-        loop.evaluate(trained.config, tmp_path)
+        scoring.evaluate(trained.config, tmp_path)
 
 
 def test_images_of_five_channels_train_and_others_are_refused(tmp_path):

@@ -14,8 +14,9 @@ from PIL import Image
 from ltjax import augment, data
 from ltjax.experiment import settings
 from ltjax.experiment.experiment import build
-from ltjax.training.loop import evaluate, train
+from ltjax.training.loop import train
 from ltjax.training.programs import StreamedPrograms
+from ltjax.training.scoring import evaluate
 from tests.photographs import COUNTS, TEST, crops, write_list_set
 
 pytest.importorskip("grain")

@@ -190,7 +190,7 @@ def test_every_method_asked_for_has_its_default_chosen_and_oracle(run):
 
 
 def test_the_networks_own_row_is_its_evaluation(run):
-    from ltjax.training.loop import evaluate
+    from ltjax.training.scoring import evaluate
 
     config, workdir, record, _ = run
     metrics_ = evaluate(settings.resolve(config), workdir, lambda line: None)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ltjax.experiment import settings
-from ltjax.training import loop
+from ltjax.training import loop, scoring
 from tests.conftest import ROOT
 from tests.photographs import write_list_set
 from tests.test_configs import load
@@ -119,7 +119,7 @@ def test_two_processes_of_four_devices_train_as_one_device_and_restore_there(env
     # Sums over devices in another order, through 14 steps of SAM at a learning rate of 0.1.
     assert_same_runs(one, many, 2e-3)
     assert np.sum(json.loads((many / "result.json").read_text())["confusion"]) == 500
-    evaluated = loop.evaluate(alone("quickstart", MEMORY), many)
+    evaluated = scoring.evaluate(alone("quickstart", MEMORY), many)
     before = rows(many)
     assert evaluated["test_accuracy"] == pytest.approx(before[-1]["test_accuracy"], abs=1e-9)
     damage(many / "checkpoints/14/state")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ltjax.experiment import experiment, settings
-from ltjax.training import loop
+from ltjax.training import loop, scoring
 from ltjax.training.record import Record, restore_together
 from ltjax.workdir.checkpoint import Checkpoints
 from ltjax.workdir.workdir import Workdir
@@ -219,7 +219,7 @@ def test_what_can_not_be_is_refused(digits_config, fields, told):
 def test_a_command_for_one_run_wants_one_seed(digits_config, tmp_path):
     digits_config.seeds = SEEDS
     resolved = settings.resolve(digits_config)
-    for command in (loop.train, loop.evaluate):
+    for command in (loop.train, scoring.evaluate):
         with pytest.raises(
             ValueError, match=r"config.seeds is \(3, 8\); expected \(\) here: give --config.seed=K"
         ):

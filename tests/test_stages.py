@@ -13,7 +13,7 @@ import pytest
 from ltjax.experiment import experiment, initial, settings
 from ltjax.experiment.parameters import split_parameters
 from ltjax.experiment.stages import stages_of
-from ltjax.training import loop
+from ltjax.training import loop, scoring
 from ltjax.training.programs import Programs
 from ltjax.workdir.checkpoint import Checkpoints
 from ltjax.workdir.workdir import Workdir
@@ -265,7 +265,7 @@ def test_a_run_still_in_its_rotation_stage_has_nothing_to_evaluate(
     with pytest.raises(loop.Stopped):
         train(rotation_config, tmp_path / "run")
     with pytest.raises(ValueError, match="is still in stage 'rotation'; train it on"):
-        loop.evaluate(settings.resolve(rotation_config), tmp_path / "run")
+        scoring.evaluate(settings.resolve(rotation_config), tmp_path / "run")
 
 
 def test_a_run_starts_from_another_runs_network(crt_config, tmp_path):

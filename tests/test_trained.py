@@ -15,7 +15,7 @@ from ltjax.experiment.experiment import build
 from ltjax.experiment.initial import run_variables
 from ltjax.experiment.priors import implied_prior
 from ltjax.experiment.recipe import create_model
-from ltjax.training import loop
+from ltjax.training import scoring
 from tests.conftest import ROOT
 from tests.runs import digits_config, photographs_config, save_run
 
@@ -45,7 +45,7 @@ def photographs(photograph_run):
 def test_it_gives_what_the_trainer_evaluates(digits, digits_run):
     test = data.load("digits")
     figures = digits.evaluate(test.test_images, test.test_labels)
-    last = loop.evaluate(settings.resolve(digits_config()), digits_run)
+    last = scoring.evaluate(settings.resolve(digits_config()), digits_run)
     assert figures["confusion"].tolist() == last["confusion"]
     assert figures["accuracy"] == last["test_accuracy"]
     assert figures["balanced_accuracy"] == pytest.approx(last["balanced_accuracy"])
@@ -119,7 +119,7 @@ def test_classes_are_numbered_as_in_the_users_list(photographs, photograph_run):
     images = dataset.read("test", np.arange(len(labels)))
     figures = photographs.evaluate(images, labels)
     ids = np.asarray(dataset.class_ids)
-    recorded = np.asarray(loop.evaluate(config, photograph_run)["confusion"])
+    recorded = np.asarray(scoring.evaluate(config, photograph_run)["confusion"])
     np.testing.assert_array_equal(figures["confusion"][np.ix_(ids, ids)], recorded)
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from ltjax import report
 from ltjax.experiment import experiment, initial, schedules, settings
-from ltjax.training import loop
+from ltjax.training import loop, scoring
 from ltjax.training.programs import Programs
 from ltjax.training.progress import Display
 from ltjax.training.step import update
@@ -518,7 +518,7 @@ def test_init_from_starts_at_those_weights_and_evaluates_them(digits_config, tmp
     digits_config.init_from = str(tmp_path / "w.npz")
     config = settings.resolve(digits_config)
     assert_equal(experiment.build(config).create_state().params, variables["params"])
-    result = loop.evaluate(config, None)
+    result = scoring.evaluate(config, None)
     built = experiment.build(config)
     images = (built.dataset.test_images / 255.0 - config.data.mean) / config.data.std
     predicted = jnp.argmax(model.apply(variables, images.astype(np.float32)), axis=-1)
@@ -590,12 +590,12 @@ def test_init_from_another_kind_of_network_is_refused(digits_config, tmp_path):
     )
     digits_config.init_from = str(tmp_path / "w.npz")
     with pytest.raises(ValueError, match=r"config.init_from: .*w.npz"):
-        loop.evaluate(settings.resolve(digits_config), None)
+        scoring.evaluate(settings.resolve(digits_config), None)
 
 
 def test_nothing_to_evaluate_is_said(digits_config, tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing to evaluate"):
-        loop.evaluate(settings.resolve(digits_config), tmp_path / "absent")
+        scoring.evaluate(settings.resolve(digits_config), tmp_path / "absent")
 
 
 def test_weights_and_biases_gets_every_epoch_when_asked(digits_config, tmp_path, monkeypatch):
@@ -629,15 +629,15 @@ def test_evaluation_scores_the_run_and_names_one_of_another_recipe(digits_config
     digits_config.training.epochs = 1
     result = train(digits_config, tmp_path / "run")
     said: list[str] = []
-    again = loop.evaluate(settings.resolve(digits_config), tmp_path / "run", said.append)
+    again = scoring.evaluate(settings.resolve(digits_config), tmp_path / "run", said.append)
     assert again["confusion"] == result["confusion"], "the run, not what it began from"
     assert said == [f"scored: {tmp_path / 'run'}, step 7"]
     for field, value in (("data.factor", 0.5), ("loss.name", "cross_entropy")):
         other = digits_config.copy_and_resolve_references()
         other.update_from_flattened_dict({field: value})
         with pytest.raises(ValueError, match=f"holds a run of quickstart .*: {field} \\("):
-            loop.evaluate(settings.resolve(other), tmp_path / "run", said.append)
+            scoring.evaluate(settings.resolve(other), tmp_path / "run", said.append)
     np.savez(tmp_path / "other.npz", **models.to_torch("resnet8", variables))
     digits_config.init_from = str(tmp_path / "other.npz")
-    loop.evaluate(settings.resolve(digits_config), tmp_path / "run", said.append)
+    scoring.evaluate(settings.resolve(digits_config), tmp_path / "run", said.append)
     assert said[1:] == [f"scored: {tmp_path / 'other.npz'}"]

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import font_manager
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from ltjax import tiles
 from ltjax.data import Dataset, StreamedDataset, decode
 from ltjax.inspection.scan import Look
 from ltjax.report import plots
-from ltjax.workdir.thumbnails import tile
 from ltjax.workdir.workdir import write_atomically, writing
 
 FILES = ("inspect.json", "inspect.png", "contact_sheet.png")
@@ -35,7 +34,7 @@ def write(
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         plots.save(overview(found, looks), folder / FILES[1])
-        contact_sheet(dataset, found, looks).save(folder / FILES[2])
+        tiles.save(contact_sheet(dataset, found, looks), folder / FILES[2])
     write_atomically(folder / FILES[0], json.dumps(found, indent=1))
 
 
@@ -99,31 +98,21 @@ def contact_sheet(
     rows = math.ceil(len(found["classes"]) / columns)
     sheet = Image.new("RGB", (columns * wide, rows * high), "white")
     pen = ImageDraw.Draw(sheet)
-    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 12)
+    font = tiles.font(12)
     for number, one in enumerate(found["classes"]):
         left, top = number // rows * wide, number % rows * high
         told = f"{one['train']:,}"
         lines = (
-            [_fitting(one["name"], font), told]
+            [tiles.fitting(one["name"], _TEXT - 8, font), told]
             if side > 40
-            else [_fitting(f"{told}  {one['name']}", font)]
+            else [tiles.fitting(f"{told}  {one['name']}", _TEXT - 8, font)]
         )
         pen.multiline_text((left + 4, top + 2), "\n".join(lines), fill="black", font=font)
         members = of_class.get(one["label"], [])
         for k, index in enumerate(generator.permutation(members)[:per_class]):
             image = _image(dataset, int(index))
-            sheet.paste(tile(image, side), (left + _TEXT + k * (side + 2), top))
+            sheet.paste(tiles.tile(image, side), (left + _TEXT + k * (side + 2), top))
     return sheet
-
-
-def _fitting(text: str, font: ImageFont.FreeTypeFont) -> str:
-    """As much of a name as there is room for."""
-    text = " ".join(text.split())
-    if font.getlength(text) <= _TEXT - 8:
-        return text
-    while text and font.getlength(text + "…") > _TEXT - 8:
-        text = text[:-1]
-    return text + "…"
 
 
 def _image(dataset: Dataset | StreamedDataset, index: int) -> np.ndarray:

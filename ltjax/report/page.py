@@ -52,7 +52,7 @@ def of_classifiers(title: str, classifiers: posthoc.Section) -> str:
 
 def _render(name: str, **values: Any) -> str:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "page"),
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -60,7 +60,7 @@ def _render(name: str, **values: Any) -> str:
     )
 
     def part(file: str) -> markupsafe.Markup:
-        source = (Path(__file__).parent / "page" / file).read_text(encoding="utf-8")
+        source = (Path(__file__).parent / "templates" / file).read_text(encoding="utf-8")
         return markupsafe.Markup(source)
 
     return environment.get_template(name).render(

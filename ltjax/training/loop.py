@@ -1,12 +1,12 @@
-"""Training and evaluation from a resolved config and a work directory."""
+"""Training from a resolved config and a work directory."""
 
 from __future__ import annotations
 
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,13 @@ from ml_collections import ConfigDict
 from ltjax import devices, metrics
 from ltjax.data import Dataset
 from ltjax.experiment.experiment import Experiment, build
-from ltjax.experiment.initial import scored_variables
 from ltjax.experiment.settings import check_one_seed
-from ltjax.experiment.stages import Stage
 from ltjax.experiment.state import Running, TrainState
-from ltjax.training import mistakes, programs
+from ltjax.training import messages, mistakes, programs, scoring
 from ltjax.training.evaluation import EvaluationSums
 from ltjax.training.progress import Display
 from ltjax.training.record import Record, restore_together
-from ltjax.workdir import results
+from ltjax.training.signals import caught
 
 
 class Stopped(Exception):
@@ -108,114 +106,13 @@ def _train(
             states, stage = [one.state for one in restored], restored[0].stage
             done = int(states[0].epoch) == experiments[0].config.training.epochs
             records[0].notes.append(
-                f"finished before, at step {int(states[0].step)}" if done else _from_here(states[0])
+                f"finished before, at step {int(states[0].step)}"
+                if done
+                else messages.from_here(states[0])
             )
         for k, record in enumerate(records):
             record.begin(restored[k] if restored else None, int(states[0].epoch))
         return _Run(records, running, stage, workdir).to_the_end(states)
-
-
-def evaluate(
-    config: ConfigDict, workdir: Path | None, say: Callable[[str], None] = print
-) -> dict[str, Any]:
-    """Evaluates the newest checkpoint of `workdir`, or else `config.init_from`, on the test set, or
-    the validation images where there is none.
-
-    Args:
-      config: resolved.
-      workdir: of the run; misclassified.csv and .png go there (`ltjax.training.mistakes`).
-      say: receives a line for each thing to know: what is scored, what was left out.
-
-    Returns:
-      Metrics as in metrics.jsonl, the names of the classes and the confusion matrix
-      (`ltjax.workdir.results.shown`).
-
-    Raises:
-      ValueError, FileNotFoundError: nothing to evaluate, it can't be read, or it is a run of
-        another recipe or of other images.
-    """
-    check_one_seed(config)
-    experiment = build(config)
-    variables, source = scored_variables(
-        experiment.config, workdir, experiment.recipe.model, experiment.dataset
-    )
-    if not experiment.splits:
-        raise ValueError("nothing to evaluate on: there are no test and no validation images")
-    split = experiment.splits[-1]
-    lines = [*experiment.dataset.notes, f"scored: {source}"]
-    running = programs.create(experiment)
-    variables = devices.put(variables, devices.replicated(experiment.devices))
-    sums = jax.device_get(running.evaluate(variables, split=split))
-    total = len(getattr(experiment.dataset, f"{split}_labels"))
-    left_out = total - int(np.sum(sums.confusion))
-    if left_out:
-        lines.append(
-            f"{left_out} of {total} {split} images could not be read and"
-            " are left out of the figures:"
-        )
-    if devices.is_lead():
-        for line in (*lines, *running.notes()):
-            say(line)
-    found = test_metrics(sums, experiment.groups) if split == "test" else val_metrics(sums)
-    found.setdefault("per_class", found.get("val_per_class"))
-    if workdir is not None and mistakes.asked(experiment):
-        try:
-            mistakes.record(experiment, variables, split, workdir)
-        except OSError as error:  # of somebody else's folder the figures can be had all the same
-            say(str(error))
-    names = list(experiment.dataset.class_names)
-    return {**found, "class_names": names, "confusion": results.shown(np.asarray(sums.confusion))}
-
-
-def test_metrics(sums: EvaluationSums, groups: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Metrics of one evaluation: loss, top-1 (and top-5 for 100 classes or more), groups, balanced,
-    per class, and of experts each one's accuracy and groups; shares in [0, 1]. A class without test images has None, a group of such is left out.
-
-    Raises:
-      ValueError: no image was evaluated.
-    """
-    count = int(sums.confusion.sum())
-    if not count:
-        raise ValueError("none of the test images could be read; there is nothing to evaluate")
-    row: dict[str, Any] = {
-        "test_loss": float(sums.loss) / count,
-        "test_accuracy": metrics.accuracy(sums.confusion),
-    }
-    if len(sums.confusion) >= 100:
-        row["test_top5"] = int(sums.top5) / count
-    means = metrics.group_accuracy(sums.confusion, groups)
-    row |= {name: value for name, value in means.items() if not math.isnan(value)}
-    row["balanced_accuracy"] = metrics.balanced_accuracy(sums.confusion)
-    row["weighted_precision"], _, row["weighted_f1"] = metrics.weighted_precision_recall_f1(
-        sums.confusion
-    )
-    row["macro_precision"], _, row["macro_f1"] = metrics.macro_precision_recall_f1(sums.confusion)
-    row["per_class"] = _rounded(metrics.per_class_accuracy(sums.confusion))
-    if len(sums.experts):
-        row["experts"] = [_of_expert(np.asarray(one), groups) for one in sums.experts]
-    return row
-
-
-def _of_expert(confusion: np.ndarray, groups: dict[str, np.ndarray]) -> dict[str, float]:
-    """What one expert alone reaches: accuracy, and of the groups."""
-    means = metrics.group_accuracy(confusion, groups)
-    means = {name: float(value) for name, value in means.items() if not math.isnan(value)}
-    return {"test_accuracy": metrics.accuracy(confusion), **means}
-
-
-def _rounded(values: np.ndarray) -> list[float | None]:
-    return [None if math.isnan(value) else round(float(value), 6) for value in values]
-
-
-def val_metrics(sums: EvaluationSums) -> dict[str, Any]:
-    """Metrics of one evaluation on the validation images; shares in [0, 1]."""
-    return {
-        "val_loss": float(sums.loss) / int(sums.confusion.sum()),
-        "val_accuracy": metrics.accuracy(sums.confusion),
-        "val_balanced_accuracy": metrics.balanced_accuracy(sums.confusion),
-        "val_macro_f1": metrics.macro_precision_recall_f1(sums.confusion)[2],
-        "val_per_class": _rounded(metrics.per_class_accuracy(sums.confusion)),
-    }
 
 
 class _Run:
@@ -239,7 +136,7 @@ class _Run:
         state = self.programs.together(states)
         steps = self.experiment.steps_per_epoch
         with (
-            _signals() as received,
+            caught() as received,
             Display(
                 epochs,
                 steps,
@@ -249,7 +146,7 @@ class _Run:
             ) as display,
         ):
             for line in (
-                *_header(self.records, self.workdir),
+                *messages.header(self.records, self.workdir),
                 *(note for record in self.records for note in record.notes),
             ):
                 display.say(line)
@@ -287,7 +184,7 @@ class _Run:
             )
             self.stage = stage
         if len(self.experiment.stages) > 1 and epoch == self.experiment.stages[stage].first:
-            display.say(_stage_line(self.experiment.stages[stage]))
+            display.say(messages.stage_line(self.experiment.stages[stage]))
         return state
 
     def _epoch(
@@ -337,7 +234,7 @@ class _Run:
             sums = {split: each[k] for split, each in held_out.items() if each[k] is not None}
             rows.append(self._row(record, running, sums, epoch, step, seen, seconds))
             improved |= record.add(rows[-1])
-        display.epoch(_mean(rows))
+        display.epoch(messages.mean(rows))
         for line in self.programs.notes():
             display.say(line)
         state = self.programs.next_epoch(state)
@@ -429,10 +326,13 @@ class _Run:
         if there and "test" in self.experiment.splits:
             variables = self.programs.together([one.state.variables for one in found if one])
             for record, sums in zip(self.records, self._evaluated(variables, "test"), strict=True):
-                record.best = {**(record.best or {}), **test_metrics(sums, self.experiment.groups)}
+                record.best = {
+                    **(record.best or {}),
+                    **scoring.test_metrics(sums, self.experiment.groups),
+                }
         for record in self.records:
             if record.best:
-                display.say(_best_line(record, len(self.records) > 1))
+                display.say(messages.best_line(record, len(self.records) > 1))
 
     def _on_host(self, tree: Any) -> list[Any]:
         """Each seed's part, read from the devices."""
@@ -449,7 +349,11 @@ class _Run:
             )
             return {f"{target}_loss": loss, f"{target}_accuracy": accuracy}
         record.confusion = np.asarray(sums.confusion)
-        return test_metrics(sums, self.experiment.groups) if split == "test" else val_metrics(sums)
+        return (
+            scoring.test_metrics(sums, self.experiment.groups)
+            if split == "test"
+            else scoring.val_metrics(sums)
+        )
 
     def _save(self, state: TrainState, accuracies: Sequence[float | None] = ()) -> None:
         if len(self.records) > 1:  # none drops a step before all hold the next
@@ -492,105 +396,3 @@ class _Run:
             f"{what}{seed} is NaN or infinite at epoch {epoch + 1}, step {step}; the last good checkpoint is kept in"
             f" {record.checkpoints}. Try a lower config.learning_rate.base or config.sam.rho in another --workdir"
         )
-
-
-def _mean(rows: list[dict]) -> dict:
-    """The line shown of several seeds: their mean, and the images of all a second."""
-    if len(rows) == 1:
-        return rows[0]
-    means = {
-        name: float(np.mean([row[name] for row in rows]))
-        for name, value in rows[0].items()
-        if isinstance(value, float)
-    }
-    return rows[0] | means | {"images_per_second": sum(row["images_per_second"] for row in rows)}
-
-
-def _best_line(record: Record, several: bool) -> str:
-    """The epoch that the validation images chose."""
-    best = record.best or {}
-    seed = f"seed {record.experiment.config.seed}: " if several else ""
-    validated = f"{100 * best['val_balanced_accuracy']:.2f} %"
-    line = f"{seed}best epoch {best['epoch'] + 1} by validation, balanced accuracy {validated}"
-    if "test_accuracy" not in best:
-        return line
-    return (
-        f"{line}; on the test set {100 * best['balanced_accuracy']:.2f} % balanced,"
-        f" {100 * best['test_accuracy']:.2f} % of all"
-    )
-
-
-def _from_here(state: TrainState) -> str:
-    return f"continuing from epoch {int(state.epoch) + 1}, step {int(state.step)}"
-
-
-def _header(records: list[Record], workdir: Path) -> Iterator[str]:
-    """What is about to run, in three lines."""
-    experiment = records[0].experiment
-    config, dataset, counts = experiment.config, experiment.dataset, experiment.class_counts
-    held_out = ", ".join(
-        f"{len(getattr(dataset, f'{split}_labels')):,} {told} images"
-        for split, told in (("val", "validation"), ("test", "test"))
-        if split in experiment.splits or split == "test"
-    )
-    yield (
-        f"{config.name}: {config.model.name} on {dataset.name}, {len(dataset.train_labels):,} training images"
-        f" ({counts.max()} to {counts.min()} a class, from {dataset.source}), {held_out}"
-    )
-    yield from dataset.notes
-    seeds = ", ".join(str(record.experiment.config.seed) for record in records)
-    together = f"s {seeds} together (below: their means)" if len(records) > 1 else f" {seeds}"
-    yield f"{config.training.epochs} epochs, batch {config.training.batch_size}, seed{together}"
-    if len(experiment.stages) == 1:
-        yield _stage_line(experiment.stages[0])
-    device = experiment.devices[0]
-    yield f"{len(experiment.devices)} x {device.device_kind} ({device.platform}), {config.model.dtype}; {workdir}"
-
-
-def _stage_line(stage: Stage) -> str:
-    """What a stage does."""
-    config, last = stage.config, stage.first + stage.epochs
-    parts = [f"epochs {stage.first + 1} to {last}: {config.loss.name}"]
-    if config.target != "class":
-        parts.append(f"target {config.target}")
-    elif config.objective.name != "classify":
-        parts.append(config.objective.name)
-    if config.reweighting.name != "none":
-        parts.append(f"{config.reweighting.name} weights")
-    if config.sampler.name != "shuffled":
-        parts.append(f"{config.sampler.name} sampler")
-    if config.mixing.name != "none":
-        parts.append(config.mixing.name)
-    if config.parameters.trainable:
-        parts.append(f"only {config.parameters.trainable} trains")
-    if config.sam.enabled:
-        radius = config.sam.rho if config.sam.schedule == "constant" else config.sam.schedule
-        parts.append(f"{'ASAM' if config.sam.adaptive else 'SAM'} rho {radius}")
-    return (f"stage {stage.name}, " if stage.name else "") + ", ".join(parts)
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collects SIGTERM, Ctrl-C and a closed terminal's SIGHUP (but for nohup's, which ignores it)
-    instead of dying by them; a second Ctrl-C interrupts at once.
-    """
-    received: list[int] = []
-
-    def handle(signum, frame):
-        if received and signum == signal.SIGINT:
-            raise KeyboardInterrupt
-        received.append(signum)
-
-    asking = [signal.SIGTERM, signal.SIGINT]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        asking.append(signal.SIGHUP)
-    try:
-        previous = {signum: signal.signal(signum, handle) for signum in asking}
-    except ValueError:  # not the main thread (a library user's choice): leave signals alone
-        yield received
-        return
-    try:
-        yield received
-    finally:
-        for signum, handler in previous.items():
-            signal.signal(signum, handler)

@@ -15,9 +15,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from ltjax import augment, devices
+from ltjax import augment, devices, tiles
 from ltjax.data import Dataset, StreamedDataset, stream
 from ltjax.experiment.experiment import Experiment
 from ltjax.experiment.recipe import Recipe, logit_scale
@@ -84,9 +84,7 @@ def record(experiment: Experiment, variables: Any, split: str, folder: Path) -> 
         if not len(found.wrong):
             (folder / SHEET).unlink(missing_ok=True)
             return
-        partial_file = folder / f"{SHEET}.partial"
-        sheet(found, dataset, split).save(partial_file, format="png")
-        partial_file.replace(folder / SHEET)
+        tiles.save(sheet(found, dataset, split), folder / SHEET)
 
 
 def outcomes(experiment: Experiment, variables: Any, split: str) -> Outcomes:
@@ -190,10 +188,10 @@ def _drawn(
     ]
     width = ACROSS * (_SIDE + _GAP) + _GAP
     picture = Image.new("RGB", (width, sum(heights) + len(rows) * 2 * _GAP + 2 * _TEXT), "white")
-    pen, font = ImageDraw.Draw(picture), _font()
+    pen, font = ImageDraw.Draw(picture), tiles.font(11)
 
     def text(x: int, y: int, words: str, room: int) -> None:
-        pen.text((x, y), _fitting(words, room, font), fill="black", font=font)
+        pen.text((x, y), tiles.fitting(words, room, font), fill="black", font=font)
 
     text(_GAP, _GAP, title, width - 2 * _GAP)
     top = _GAP + 2 * _TEXT
@@ -205,7 +203,7 @@ def _drawn(
         images = dataset.read(split, np.asarray(members))
         for k, (number, image) in enumerate(zip(members, images, strict=True)):
             x = _GAP + k * (_SIDE + _GAP)
-            picture.paste(_tile(image), (x, y + 2))
+            picture.paste(tiles.tile(image, _SIDE), (x, y + 2))
             lines = [f"{100 * found.probability[number]:.1f} %"]
             if named:
                 pair = (found.labels[number], found.predicted[number])
@@ -214,32 +212,3 @@ def _drawn(
                 text(x, y + 2 + _SIDE + line * _TEXT, words, _SIDE)
         top += height + 2 * _GAP
     return picture
-
-
-def _tile(image: np.ndarray) -> Image.Image:
-    """An image [H, W, C] at the sheet's size, its pixels visible where it is small; of two channels
-    the first, of more than three the first three.
-    """
-    pixels = image[..., :3] if image.shape[2] >= 3 else image[..., 0]
-    shown = Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
-    scale = _SIDE / max(shown.size)
-    way = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BILINEAR
-    size = tuple(max(1, round(scale * length)) for length in shown.size)
-    return shown.resize((size[0], size[1]), way)
-
-
-def _font() -> Any:
-    """Matplotlib's, which has more alphabets than Pillow's."""
-    from matplotlib import font_manager
-
-    return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 11)
-
-
-def _fitting(words: str, room: int, font: Any) -> str:
-    """As much of a text as fits in so many pixels."""
-    words = " ".join(words.split())
-    if font.getlength(words) <= room:
-        return words
-    while words and font.getlength(words + "…") > room:
-        words = words[:-1]
-    return words + "…"

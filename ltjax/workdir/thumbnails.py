@@ -6,7 +6,9 @@ import io
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from ltjax import tiles
 from ltjax.data import Dataset, StreamedDataset
 from ltjax.data.decode import Unreadable
 
@@ -23,8 +25,6 @@ def write(folder: Path, dataset: Dataset | StreamedDataset) -> None:
     """Writes a sheet of the first training image of each class, in label order; of more than `MOST`
     classes none. An image that can't be read leaves its place to the next.
     """
-    from PIL import Image
-
     if dataset.num_classes > MOST:
         return
     rows = -(-dataset.num_classes // COLUMNS)
@@ -33,11 +33,9 @@ def write(folder: Path, dataset: Dataset | StreamedDataset) -> None:
         for index in np.flatnonzero(dataset.train_labels == c)[:_TRIES]:
             image = _image(dataset, index)
             if image is not None:
-                sheet.paste(tile(image), (SIDE * (c % COLUMNS), SIDE * (c // COLUMNS)))
+                sheet.paste(tiles.tile(image, SIDE), (SIDE * (c % COLUMNS), SIDE * (c // COLUMNS)))
                 break
-    partial = folder / f"partial-{FILE}"
-    sheet.save(partial, format="png")
-    partial.replace(folder / FILE)
+    tiles.save(sheet, folder / FILE)
 
 
 def read(folder: Path, num_classes: int) -> list[bytes]:
@@ -46,8 +44,6 @@ def read(folder: Path, num_classes: int) -> list[bytes]:
     Raises:
       ValueError: a damaged file, named.
     """
-    from PIL import Image
-
     if not (folder / FILE).is_file():
         return []
     try:
@@ -58,13 +54,13 @@ def read(folder: Path, num_classes: int) -> list[bytes]:
     expected = SIDE * min(COLUMNS, num_classes), SIDE * -(-num_classes // COLUMNS)
     if sheet.size != expected:
         return []
-    tiles = []
+    found = []
     for c in range(num_classes):
         left, top = SIDE * (c % COLUMNS), SIDE * (c // COLUMNS)
         buffer = io.BytesIO()
         sheet.crop((left, top, left + SIDE, top + SIDE)).save(buffer, format="jpeg", quality=85)
-        tiles.append(buffer.getvalue())
-    return tiles
+        found.append(buffer.getvalue())
+    return found
 
 
 def _image(dataset: Dataset | StreamedDataset, index: int) -> np.ndarray | None:
@@ -75,15 +71,3 @@ def _image(dataset: Dataset | StreamedDataset, index: int) -> np.ndarray | None:
         return dataset.evaluation_view(dataset.train.read(index))
     except Unreadable:
         return None
-
-
-def tile(image: np.ndarray, pixels: int = SIDE):
-    """The middle square, scaled; of other than colour images the first channel."""
-    from PIL import Image
-
-    side = min(image.shape[:2])
-    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
-    square = image[top : top + side, left : left + side]
-    shown = square[..., :3] if square.shape[2] in (3, 4) else square[..., 0]
-    smooth = Image.Resampling.NEAREST if side < pixels // 2 else Image.Resampling.BICUBIC
-    return Image.fromarray(np.ascontiguousarray(shown)).resize((pixels, pixels), smooth)
