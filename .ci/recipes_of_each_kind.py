@@ -31,7 +31,8 @@ from ltjax.experiment import settings  # noqa: E402
 from ltjax.training import loop, scoring  # noqa: E402
 
 TRAIN, TEST = 40, 10
-# One of each kind of network, of stages and of input; tests/test_recipes.py trains the others, small.
+# One of each kind of network, of stages and of input; tests/test_recipes.py trains the others,
+# small.
 # The main recipe is a job of its own.
 KINDS = (
     *("bcl", "crt", "decoupled", "efficientnet_reweight", "imagenet_lt_ldam_drw_sam", "pro"),

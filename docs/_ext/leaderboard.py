@@ -118,7 +118,7 @@ def cells(one: Record, records: dict[str, Record]) -> dict[str, tuple[str, float
         "network": (escape(", ".join(_network(network))), None),
         "parameters": _count(network.get("parameters")),
         "epochs": (
-            escape(one.get("stages") or str(one.get("epochs") if one.get("epochs") is not None else "")),
+            escape(one.get("stages") or ("" if one.get("epochs") is None else str(one["epochs"]))),
             one.get("epochs") if one.get("epochs") is not None else -1,
         ),
         "augmentation": (escape(one.get("augmentation") or ""), None),
@@ -127,14 +127,17 @@ def cells(one: Record, records: dict[str, Record]) -> dict[str, tuple[str, float
         "epoch not stated": _pair(unstated),
         "published": (", ".join(map(_stated, published(one, records))), None),
         "many / medium / few": (
-            " / ".join(f"{groups[name]['mean']:.1f}" if name in groups else "-" for name in ("many", "medium", "few"))
+            " / ".join(
+                f"{groups[name]['mean']:.1f}" if name in groups else "-"
+                for name in ("many", "medium", "few")
+            )
             if groups
             else "",
             None,
         ),
         "data": (escape(_data_name(data)), None),
         "subset": (escape(data.get("subset") or ""), None),
-        "digest": (f'<code title="{data["digest"]}">{data["digest"][:12]}</code>' if data.get("digest") else "", None),
+        "digest": (_digest(data.get("digest")), None),
         "runs": (_runs(one), one.get("runs") or -1),
         "hours a run": (_hours(one), sum(one.get("hours", [-1])) / len(one.get("hours", [-1]))),
         "device": (escape(one.get("device", "")), None),
@@ -220,6 +223,10 @@ def _runs(one: Record) -> str:
     if seeds:
         return f"{len(seeds)} (seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))})"
     return str(one.get("runs") or "")
+
+
+def _digest(digest: str | None) -> str:
+    return f'<code title="{digest}">{digest[:12]}</code>' if digest else ""
 
 
 def _hours(one: Record) -> str:

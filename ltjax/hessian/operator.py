@@ -53,7 +53,7 @@ def gauss_newton_product(
       >>> import jax.numpy as jnp
       >>> from ltjax import hessian
       >>> product = hessian.gauss_newton_product(
-      ...     lambda w: jnp.square(w), lambda z: 0.5 * jnp.sum(jnp.square(z)), jnp.array([1.0, 2.0]), jnp.ones(2)
+      ...     jnp.square, lambda z: 0.5 * jnp.sum(z * z), jnp.array([1.0, 2.0]), jnp.ones(2)
       ... )
       >>> print(product)  # (2 w)^2
       [ 4. 16.]

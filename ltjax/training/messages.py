@@ -52,7 +52,8 @@ def header(records: list[Record], workdir: Path) -> Iterator[str]:
         if split in experiment.splits or split == "test"
     )
     yield (
-        f"{config.name}: {config.model.name} on {dataset.name}, {len(dataset.train_labels):,} training images"
+        f"{config.name}: {config.model.name} on {dataset.name},"
+        f" {len(dataset.train_labels):,} training images"
         f" ({counts.max()} to {counts.min()} a class, from {dataset.source}), {held_out}"
     )
     yield from dataset.notes
@@ -62,7 +63,8 @@ def header(records: list[Record], workdir: Path) -> Iterator[str]:
     if len(experiment.stages) == 1:
         yield stage_line(experiment.stages[0])
     device = experiment.devices[0]
-    yield f"{len(experiment.devices)} x {device.device_kind} ({device.platform}), {config.model.dtype}; {workdir}"
+    kind = f"{device.device_kind} ({device.platform})"
+    yield f"{len(experiment.devices)} x {kind}, {config.model.dtype}; {workdir}"
 
 
 def stage_line(stage: Stage) -> str:

@@ -74,7 +74,8 @@ def evaluate(
 
 def test_metrics(sums: EvaluationSums, groups: dict[str, np.ndarray]) -> dict[str, Any]:
     """Metrics of one evaluation: loss, top-1 (and top-5 for 100 classes or more), groups, balanced,
-    per class, and of experts each one's accuracy and groups; shares in [0, 1]. A class without test images has None, a group of such is left out.
+    per class, and of experts each one's accuracy and groups; shares in [0, 1]. A class without test
+    images has None, a group of such is left out.
 
     Raises:
       ValueError: no image was evaluated.
