@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from ltjax.data import decode, is_streamed
+from ltjax.data.arrays import read_npz
 from ltjax.data.table import read_table
 from ltjax.terminal import progress_bar
 from ltjax.trained import Trained
@@ -232,12 +233,7 @@ def _read_file(channels: int, files: Sequence[Path], number: int) -> np.ndarray:
 
 
 def _arrays(path: Path) -> Source:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except Exception as error:  # zip, pickle and format errors are of many types
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path}: not a readable .npz ({reason})") from None
+    arrays = read_npz(path)
     pictures = [name for name, array in arrays.items() if array.ndim >= 3]
     chosen = next((name for name in ("images", "test_images") if name in pictures), "")
     if not chosen and len(pictures) != 1:

@@ -232,7 +232,7 @@ def test_a_csvs_groups_are_split_neither_from_the_test_nor_from_the_validation_s
     config.data.name, config.data.dir = "csv", file
     config.data.test_fraction, config.data.validation = 0.2, 0.2
     config.model.name, config.model.width, config.init_from = "resnet8", 4, ""
-    config.parameters.frozen_statistics = False
+    config.parameters.frozen_statistics, config.stages = False, ()
     config.data.image_size = config.data.shorter_side = 16
     config.training.cpu_devices, config.training.batch_size = 1, 4
     experiment = build(settings.resolve(config))

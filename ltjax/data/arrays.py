@@ -15,6 +15,20 @@ Pair = tuple[Any, Any]
 """Images and labels of a split."""
 
 
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """A file's arrays; nothing in it is executed. Raises ValueError, one line, where it has none."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except Exception as error:  # zip, pickle and format errors are of many types
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    if "Object arrays" in reason:
+        reason += "; images of different sizes? give them one"
+    elif "pickle" in reason:  # what numpy makes of any other file
+        reason = "it is no zip archive; np.savez writes them"
+    raise ValueError(f"{path}: not a readable .npz ({reason})")
+
+
 def load_npz(file: str = "", *, download: bool = False) -> Dataset:
     """Reads train_images, train_labels and, where there are, val_* and test_*, train_groups (and
     val_groups, test_groups) and class_names.
@@ -37,13 +51,7 @@ def load_npz(file: str = "", *, download: bool = False) -> Dataset:
             else "config.data.name=npz needs --config.data.dir=FILE.npz (arrays that were given to"
             " ltjax.fit can be saved by np.savez: train_images, train_labels, ...)"
         )
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except Exception as error:  # zip, pickle and format errors are of many types
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        ragged = "; images of different sizes? give them one" if "Object arrays" in reason else ""
-        raise ValueError(f"{path}: not a readable .npz ({reason}{ragged})") from None
+    arrays = read_npz(path)
     splits: dict[str, Pair | None] = {}
     for split in ("train", "val", "test"):
         names = [f"{split}_images", f"{split}_labels"]
