@@ -110,7 +110,7 @@ def test_the_sheet_shows_training_images_of_every_class_and_no_others(photograph
     from ltjax.data import decode
     from ltjax.tiles import tile
 
-    expected = np.asarray(tile(decode.decoded(loaded.train.read(index))))
+    expected = np.asarray(tile(decode.decoded(loaded.train.read(index)), 64))
     np.testing.assert_array_equal(sheet[136:200, 150:214], expected)
 
 
