@@ -307,9 +307,12 @@ def test_checkpoints_are_written_within_epochs_once_the_minutes_have_passed(
 
 @pytest.mark.parametrize("signum", [signal.SIGHUP, signal.SIGINT])
 def test_a_run_stopped_in_the_middle_of_an_epoch_ends_as_if_never_stopped(
-    digits_config, tmp_path, whole, signum, monkeypatch
+    digits_config, tmp_path, whole, signum, monkeypatch, request
 ):
     """The signal comes after the third step of the second epoch."""
+    if signal.getsignal(signum) is signal.SIG_IGN:  # under nohup
+        request.addfinalizer(partial(signal.signal, signum, signal.SIG_IGN))
+        signal.signal(signum, signal.SIG_DFL)
     calls = []
     advance = Programs.advance
 
