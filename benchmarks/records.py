@@ -208,7 +208,12 @@ def told(command: list[str] | None) -> str | None:
     """As typed, without the folders of one machine."""
     if command is None:
         return None
-    kept = [part for part in command if not part.startswith("--workdir")]
-    return "python " + shlex.join(
-        "--config.data.dir=DIR" if part.startswith("--config.data.dir=") else part for part in kept
-    )
+    shown = []
+    for part in command:
+        if part.startswith("--config.data.dir="):
+            part = "--config.data.dir=DIR"
+        if part.startswith("--config=/"):
+            part = "--config=configs/" + part.rsplit("/", 1)[1]
+        if not part.startswith("--workdir"):
+            shown.append(part)
+    return "python " + shlex.join(shown)

