@@ -9,8 +9,7 @@ one process and their stretches take turns; a figure is the median over --repeat
 
 table: each recipe on the embedded digits (417 images, 124 to 6 a class) with ResNet-8, batches of
 32, its schedule and its stages scaled to --epochs, several seeds, the last epoch; everything else
-its own, but for the rate of recipes with batches above 128, which is scaled to 128, and Cutout's
-size, scaled to the digits'. With
+its own, but for the rate of recipes with batches above 128, which is scaled to 128. With
 --name=cifar10 on real CIFAR-10-LT, --images of the largest class to a hundredth of the smallest. It
 shows that a method learns and which groups it favours, and no more: on so few and small images
 rates are not tuned and strong views may hurt. Runs in --work are continued or only read.
@@ -157,7 +156,6 @@ def trained(recipe: str, options: argparse.Namespace) -> dict[str, Any]:
             "--config.data.factor=0.05",
             "--config.training.batch_size=32",
             f"--config.learning_rate.base={rate}",
-            f"--config.augment.cutout={own.augment.cutout // 4}",  # of 8 pixels, not of 32
         ]
     else:
         flags += [f"--config.data.max_count={options.images}", f"--config.data.dir={options.data}"]

@@ -17,7 +17,11 @@ def get_config():
     config.objective.name = "bcl"
     config.loss.name = "balanced_softmax"
     config.augment.policy = "cifar10"
-    config.augment.cutout = 16
+    config.augment.cutout = None  # half the side
+    for name, defaults in config.by_dataset.items():
+        with defaults.unlocked():
+            hole = 4 if name == "digits" else 16
+            defaults.augment = {**defaults.get("augment", {}), "cutout": hole}
     config.augment.cutout_first = True
     config.training.batch_size = 256
     config.training.drop_last = True

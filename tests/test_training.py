@@ -164,6 +164,12 @@ def test_eight_devices_give_the_numbers_of_one(digits_config, fields):
     assert int(np.abs(np.asarray(eight_sums.confusion) - np.asarray(one_sums.confusion)).sum()) <= 2
 
 
+def test_a_hole_as_large_as_the_images_is_refused(digits_config):
+    digits_config.augment.cutout = 8
+    with pytest.raises(ValueError, match=r"cutout is 8 on images of 8 pixels"):
+        experiment.build(settings.resolve(digits_config))
+
+
 def test_the_batch_must_divide_over_the_devices(digits_config):
     digits_config.training.cpu_devices = 8
     digits_config.training.batch_size = 60

@@ -243,6 +243,12 @@ def build(config: ConfigDict, given: data.Dataset | None = None) -> Experiment:
     made: dict[str, Recipe] = {}
     recipes = []
     for stage in stages:
+        hole, side = stage.config.augment.cutout, min(dataset.image_shape[:2])
+        if hole >= side:
+            raise ValueError(
+                f"config.augment.cutout is {hole} on images of {side} pixels and may hide them"
+                " whole; expected less, half of them is usual"
+            )
         key = compiled_as(stage)
         if key not in made:
             made[key] = make_recipe(
