@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import functools
 import hashlib
 import os
 import platform
@@ -111,6 +112,24 @@ def use_devices(batch_size: int, cpu_devices: int = 0) -> list[jax.Device]:
             f"config.training.batch_size is {batch_size}; expected a multiple of the {len(devices)} {devices[0].platform} devices in use"
         )
     return devices
+
+
+@functools.cache
+def compiler_options() -> dict[str, bool]:
+    """What programs that train are compiled with beyond XLA's defaults.
+
+    On a CPU not the scheduler that starts what could run side by side early: one core a device has
+    nothing beside it, and the longer lives of its buffers cost a step of ResNet-32 about a tenth
+    (docs/performance.md). Results are the same to the bit. Nothing where XLA has no such option.
+    """
+    options = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
+    if jax.default_backend() != "cpu":
+        return {}
+    try:
+        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+    except jax.errors.JaxRuntimeError:  # a newer XLA without it
+        return {}
+    return options
 
 
 def batch_sharding(devices: list[jax.Device]) -> NamedSharding | None:

@@ -79,6 +79,8 @@ class Programs:
 
         `in_parts`: the function calls jitted ones, which stay programs of their own.
         """
+        if self._on_cpu:
+            options["compiler_options"] = devices.compiler_options()
         one = function if in_parts else jax.jit(function, **options)
         if self._seeds == 1:
             return one
