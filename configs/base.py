@@ -82,7 +82,8 @@ def get_config() -> ConfigDict:
     # cifar10, cifar100, digits, npz (in memory); csv, folder, image_list, tfds:NAME (photographs,
     # decoded while training)
     config.data.name = "cifar10"
-    # where to look first, the photographs' folder, or the .npz or .csv file; "" is $LTJAX_DATA_DIR
+    # where to look first, the photographs' folder, the .npz or .csv file, or the folder that holds
+    # train.csv and test.csv; "" is $LTJAX_DATA_DIR
     config.data.dir = ""
     # a text file with a class's name a line, or names with commas between, in the order of the
     # classes' ids; "" is the data's own
@@ -110,11 +111,12 @@ def get_config() -> ConfigDict:
     config.data.val_list = ""  # the same for validation images; "" is none
     # (csv) which column tells what; "" for one that is not to be used
     config.data.columns = ConfigDict({"path": "path", "label": "label"})
-    # train, val or test; test_fraction chooses where there is no such column
+    # train, val or test; test_fraction chooses where there is no such column (none is expected in
+    # train.csv, test.csv and val.csv)
     config.data.columns.split = "split"
     # patient, camera, site: stays together where images are held out
     config.data.columns.group = "group"
-    config.data.root = ""  # (csv) folder of the relative paths; "" is the file's
+    config.data.root = ""  # (csv) folder of the relative paths; "" is the file's, or data.dir
     # of each class (folder without train/ and val/, csv without splits), chosen by subset_seed
     config.data.test_fraction = 0.1
     # share of each class's training images that is held out (at least one of three; whole groups

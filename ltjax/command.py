@@ -55,7 +55,8 @@ _INPUT = flags.DEFINE_string(
     "input",
     "",
     "(predict) A folder of images, an image, a list (a path a line), a .csv or an .npz."
-    " (inspect, without --config) A folder with a sub-folder a class, a .csv or an .npz.",
+    " (inspect, without --config) A folder with a sub-folder a class or with train.csv and test.csv,"
+    " a .csv or an .npz.",
 )
 _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint", "last", ["last", "best"], "(predict, export) Which epoch."
@@ -256,8 +257,8 @@ def _inspect() -> None:
 
     if (_CONFIG.value is None) == (not _INPUT.value):
         raise ValueError(
-            "--mode=inspect needs --input=PATH (a folder with a sub-folder a class, a .csv or an"
-            " .npz) or --config with its data, one of them"
+            "--mode=inspect needs --input=PATH (a folder with a sub-folder a class or with train.csv"
+            " and test.csv, a .csv or an .npz) or --config with its data, one of them"
         )
     if _INPUT.value:
         dataset, groups = data.opened(_INPUT.value), None

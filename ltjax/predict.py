@@ -287,4 +287,5 @@ def roots_of(trained: Trained) -> tuple[Path, ...]:
     folder = Path(config.root or config.dir).expanduser()
     if not config.dir or not is_streamed(config.name):
         return ()
-    return (folder.parent if config.name == "csv" and not config.root else folder,)
+    beside = config.name == "csv" and not config.root and not folder.is_dir()
+    return (folder.parent if beside else folder,)

@@ -1,7 +1,10 @@
 """Photographs listed in a CSV with a header, and splits that share no group."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from PIL import Image
 from sklearn.model_selection import StratifiedGroupKFold
 
@@ -164,13 +167,119 @@ def test_what_is_wrong_is_told_with_its_place(folder, text):
     assert str(folder / "wrong.csv") in str(caught.value)
 
 
+SPLITS = {"train.csv": range(0, 24, 2), "test.csv": range(1, 24, 4), "val.csv": range(3, 24, 4)}
+
+
+def write_split_files(folder, names=tuple(SPLITS), **texts):
+    """train.csv, test.csv and val.csv of the 24 images in a new folder beside them; `texts` has
+    others in the stead of some.
+    """
+    lists = folder / f"lists {len(list(folder.iterdir()))}"
+    lists.mkdir()
+    for name in names:
+        rows = [f'../images/{k}.png,"{label_of(k)}"' for k in SPLITS[name]]
+        (lists / name).write_text("\n".join(["path,label", *rows]) + "\n", encoding="utf-8")
+    for name, text in texts.items():
+        (lists / f"{name}.csv").write_text(text, encoding="utf-8")
+    return lists
+
+
+@pytest.mark.parametrize("left_out", [None, "test.csv", "val.csv"])
+def test_a_folder_of_train_test_and_val_csvs_is_a_data_set(folder, left_out):
+    names = [name for name in SPLITS if name != left_out]
+    lists = write_split_files(folder, names)
+    loaded = data.load_csv(str(lists), test_fraction=0.5)
+    found = splits_of(loaded)
+    for name, numbers in SPLITS.items():
+        assert found[name.removesuffix(".csv")] == (set(numbers) if name in names else set())
+    assert loaded.class_names == NAMES
+    assert np.bincount(loaded.train_labels).tolist() == [6, 4, 2]
+    assert (loaded.val is None) == (left_out == "val.csv")
+    assert (loaded.notes, loaded.train_groups) == ((), None)
+    assert loaded.read("train", np.asarray([1]))[0, 0, 0].tolist() == [20, 20, 20]
+    assert splits_of(data.opened(lists)) == found, "what --mode=inspect looks at"
+    config = ConfigDict({"data": {"name": "csv", "dir": str(lists), "root": ""}})
+    assert predict.roots_of(SimpleNamespace(config=config)) == (lists,)
+
+
+def test_csvs_of_a_folder_have_their_columns_and_their_root(folder):
+    """Other names and another order in each file, paths under `root`, groups, a split unread."""
+    lists = write_split_files(
+        folder,
+        (),
+        train="dx,file,site,split\nowl,0.png,A,old\nbee,1.png,B,old\n",
+        test="site;FILE;age;dx\nC;2.png;7;bee\n",
+    )
+    columns = {"path": "file", "label": "dx", "split": "", "group": "site"}
+    loaded = data.load_csv(str(lists), root=str(folder / "images"), columns=columns)
+    assert splits_of(loaded) == {"train": {0, 1}, "test": {2}, "val": set()}
+    assert [loaded.class_names[k] for k in loaded.test_labels] == ["bee"]
+    assert loaded.train_groups.tolist() == [0, 1]
+    assert loaded.notes == (f"columns of {lists.name} that are not used: split, age",)
+
+
+TRAIN = "path,label\n../images/0.png,owl\n../images/1.png,bee\n"
+WRONG_FOLDERS = {
+    "no train.csv": (
+        {"labels": TRAIN},
+        r"holds no train.csv but labels.csv; expected train.csv beside test.csv \(and val.csv",
+    ),
+    "nothing": ({}, "holds no train.csv; expected train.csv beside test.csv"),
+    "train.csv alone": (
+        {"train": TRAIN},
+        r"holds train.csv but no test.csv or val.csv; with --config.data.dir=\S.*/train.csv a share",
+    ),
+    "a split column": (
+        {"train": TRAIN, "test": "path,label,Split\n../images/2.png,owl,test\n"},
+        r"test.csv has a column 'split', but the file's name tells the split; take the column out",
+    ),
+    "a new class": (
+        {"train": TRAIN, "test": "path,label\n../images/2.png,owl\n../images/3.png,emu\n"},
+        r"test.csv, line 3: class 'emu' has no training image \(1 in test\)",
+    ),
+    "no labels": (
+        {"train": TRAIN, "test": "path\n../images/2.png\n"},
+        r"test.csv, line 1: no column 'label'.*or leave the file out by --config.data.dir=.*train",
+    ),
+    "an image twice": (
+        {"train": TRAIN, "test": "path,label\n../images/1.png,owl\n"},
+        "test.csv, line 2: ../images/1.png is there already, in line 3 of train.csv with another",
+    ),
+    "no such image": (
+        {"train": TRAIN, "test": "path,label\nimages/2.png,owl\n"},
+        r"test.csv, line 2: images/2.png is not under .* \(1 of 3 are not\); is config.data.root",
+    ),
+    "groups in one file": (
+        {"train": TRAIN, "test": "path,label,group\n../images/2.png,owl,A\n"},
+        "train.csv has no column 'group', which test.csv has; tell the groups in all files",
+    ),
+    "a group in two files": (
+        {
+            "train": "path,label,group\n../images/0.png,owl,A\n../images/1.png,bee,B\n",
+            "test": "path,label,group\n../images/2.png,owl,B\n",
+        },
+        "test.csv, line 2: group 'B' is in test here and in train in line 3 of train.csv; give",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_FOLDERS)
+def test_what_is_wrong_with_a_folder_of_csvs_is_told(folder, wrong):
+    texts, message = WRONG_FOLDERS[wrong]
+    lists = write_split_files(folder, (), **texts)
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
+        data.load_csv(str(lists))
+    assert "\n" not in str(caught.value)
+    assert str(lists) in str(caught.value)
+
+
 def test_other_encodings_and_no_file_are_told(folder):
     write(folder, ("path", "label"), lambda k: (k, label_of(k)), name="l1.csv", encoding="latin1")
     with pytest.raises(ValueError, match=r"l1.csv, line 14: byte 0xc9 is not UTF-8"):
         data.load_csv(str(folder / "l1.csv"))
     with pytest.raises(FileNotFoundError, match=r"csv needs --config.data.dir=FILE.csv"):
         data.load_csv("")
-    with pytest.raises(FileNotFoundError, match=r"none.csv: no such file"):
+    with pytest.raises(FileNotFoundError, match=r"none.csv: no such file or folder"):
         data.load_csv(str(folder / "none.csv"))
 
 

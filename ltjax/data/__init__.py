@@ -13,11 +13,12 @@ import numpy as np
 from ltjax import imbalance
 from ltjax.data.arrays import from_arrays, load_npz
 from ltjax.data.cifar import load_cifar10, load_cifar100
+from ltjax.data.csv_files import load_csv
 from ltjax.data.dataset import Dataset
 from ltjax.data.digits import load_digits
 from ltjax.data.files import StreamedDataset, load_image_list, load_tfds, read_text
 from ltjax.data.folders import load_folder
-from ltjax.data.table import load_csv
+from ltjax.data.table import SPLIT_FILES
 from ltjax.names import unknown
 
 __all__ = [
@@ -78,7 +79,8 @@ def load(name: str, folder: str = "", *, download: bool = True) -> Dataset:
 
 
 def opened(path: str | Path) -> Dataset | StreamedDataset:
-    """The data set of a path: an .npz, a .csv or .tsv, or a folder with a sub-folder a class.
+    """The data set of a path: an .npz, a .csv or .tsv, a folder with train.csv and test.csv (or
+    val.csv), or a folder with a sub-folder a class.
 
     Raises:
       FileNotFoundError: nothing there. ValueError: another kind of file, or as `load_npz`,
@@ -86,14 +88,19 @@ def opened(path: str | Path) -> Dataset | StreamedDataset:
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        return load_folder(str(path))
+        split = {name for name, file in SPLIT_FILES.items() if (path / file).is_file()}
+        listed = "train" in split and len(split) > 1
+        return load_csv(str(path)) if listed else load_folder(str(path))
     if path.suffix.lower() == ".npz":
         return load_npz(str(path))
     if path.suffix.lower() in (".csv", ".tsv"):
         return load_csv(str(path))
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
-    raise ValueError(f"{path}: expected a folder with a sub-folder a class, a .csv or an .npz")
+    raise ValueError(
+        f"{path}: expected a folder with a sub-folder a class, or with train.csv and test.csv, a"
+        " .csv or an .npz"
+    )
 
 
 def training_counts(dataset: Dataset | StreamedDataset) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Photographs listed in a CSV with a header: path, label and, where there are, split and group."""
+"""A CSV's rows, or those of train.csv, test.csv and val.csv in one folder."""
 
 from __future__ import annotations
 
@@ -6,49 +6,58 @@ import csv
 import dataclasses
 import difflib
 import io
-import os
-from collections import Counter
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import numpy as np
-
-from ltjax.data.files import Files, StreamedDataset, missing_files, numbered, read_text
-from ltjax.data.folders import SPLITS
-from ltjax.data.splits import grouped_members, held_out_share, lacking
+from ltjax.data.files import read_text
 
 COLUMNS = {"path": "path", "label": "label", "split": "split", "group": "group"}
 """What a row tells -> the column that tells it; "" for one that is not used."""
 _NEEDED = ("path", "label")
+_ADVICE = "name yours by --config.data.columns.{what}={name}"
+SPLIT_FILES = {"train": "train.csv", "test": "test.csv", "val": "val.csv"}
+"""Split -> the file in a folder that lists it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A CSV's rows.
+    """The rows of a CSV, or of several one after the other.
 
     Attributes:
-      path: of the file.
-      lines: number of each row's (first) line.
+      path: of the file, or of the folder that holds several.
+      files: path of each row's file.
+      lines: number of each row's (first) line in it.
       columns: "path" and, as far as the file has them, "label", "split", "group" -> a value a row.
       unused: names of the other columns.
     """
 
     path: Path
+    files: Sequence[Path]
     lines: Sequence[int]
     columns: Mapping[str, Sequence[str]]
     unused: Sequence[str]
 
+    def place(self, row: int) -> str:
+        """File and line of a row."""
+        return f"{self.files[row]}, line {self.lines[row]}"
+
+    def seen_from(self, row: int, other: int) -> str:
+        """Where another row is: its line, and its file's name if that is not this row's."""
+        elsewhere = self.files[other] != self.files[row]
+        return f"line {self.lines[other]}" + f" of {self.files[other].name}" * elsewhere
+
     def fail(self, row: int, told: str) -> NoReturn:
         """Raises ValueError with the row's place."""
-        raise ValueError(f"{self.path}, line {self.lines[row]}: {told}")
+        raise ValueError(f"{self.place(row)}: {told}")
 
 
 def read_table(
     path: Path,
     columns: Mapping[str, str] = COLUMNS,
     needed: Sequence[str] = _NEEDED,
-    advice: str = "name yours by --config.data.columns.{what}={name}",
+    advice: str = _ADVICE,
 ) -> Table:
     """Reads a CSV: UTF-8 with or without a byte-order mark, commas, semicolons or tabs, fields in
     quotes where they hold one of these, any order of columns, capitals or not in their names.
@@ -85,6 +94,7 @@ def read_table(
     place = _places(path, lines[0], header, columns, needed, advice)
     table = Table(
         path,
+        [path] * len(rows),
         lines[1:],
         {name: [row[at] if at < len(row) else "" for row in rows] for name, at in place.items()},
         [name for at, name in enumerate(header) if at not in place.values() and name],
@@ -105,78 +115,64 @@ def read_table(
     return table
 
 
-def load_csv(
-    file: str,
-    *,
-    root: str = "",
-    columns: Mapping[str, str] = COLUMNS,
-    test_fraction: float = 0.1,
-    split_seed: int = 0,
-    **options: Any,
-) -> StreamedDataset:
-    """A CSV with a line an image: path, label and, where there are, split and group.
+def read_split_files(folder: Path, columns: Mapping[str, str] = COLUMNS) -> Table:
+    """Reads train.csv, test.csv and, if it is there, val.csv (or that instead of test.csv) of a
+    folder; the file that a row stands in is its split.
 
     Args:
-      file: see `read_table`. A label is a name, or a number if all are; a split is train, val or
-        test; a group (patient, camera, site) is anything. Where no split is told, `test_fraction`
-        of each class becomes the test set, whole groups where these are told.
-      root: of relative paths; "" is the file's folder.
+      folder: that holds them.
       columns: as `COLUMNS`.
-      test_fraction: in [0, 1); 0 is no test set.
-      split_seed: of that choice.
-      **options: image_size and shorter_side of `StreamedDataset`.
 
     Returns:
-      Classes are named by their labels and have their ids in the alphabet's order, or the
-      numbers'.
+      The rows of all, with a column "split".
 
     Raises:
-      FileNotFoundError: no such file or folder, or images that are not there. ValueError: as
-        `read_table`, a path listed twice, a class without training images, an unknown split, a
-        group in two splits. One line each, with file and line number.
+      FileNotFoundError: no train.csv, or neither of the others. ValueError: as `read_table`; a
+        column that tells splits too; groups in one file and not in another. One line each.
     """
-    path = Path(file).expanduser()
-    if not file or not path.is_file():
+    paths = {split: folder / name for split, name in SPLIT_FILES.items()}
+    there = {split: path for split, path in paths.items() if path.is_file()}
+    if "train" not in there:
+        others = sorted(path.name for path in folder.glob("*.[ct]sv"))
+        some = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
         raise FileNotFoundError(
-            f"{path}: no such file; config.data.name=csv reads --config.data.dir=FILE.csv"
-            if file
-            else "config.data.name=csv needs --config.data.dir=FILE.csv, with a header: path,label"
+            f"{folder} holds no train.csv{f' but {some}' if others else ''}; expected train.csv"
+            " beside test.csv (and val.csv, if you like), or --config.data.dir=FILE.csv"
         )
-    folder = Path(root).expanduser() if root else path.parent
-    if not folder.is_dir():
-        raise FileNotFoundError(f"config.data.root is {root}: no such folder")
-    table = read_table(path, columns)
-    _check_paths(table, folder)
-    names, labels = _classes(table.columns["label"])
-    groups = _groups(table)
-    notes = []
-    if table.unused:
-        notes.append(f"columns of {path.name} that are not used: {', '.join(table.unused)}")
-    if "split" in table.columns:
-        splits = _told(table)
-    else:
-        splits = _chosen(labels, len(names), groups, test_fraction, split_seed)
-        notes.append(
-            f"{path.name} tells no splits: {np.sum(splits == 'test')} images are the test set, about"
-            f" {100 * test_fraction:g} % of each class (config.data.test_fraction)"
+    if len(there) == 1:
+        raise FileNotFoundError(
+            f"{folder} holds train.csv but no test.csv or val.csv; with --config.data.dir="
+            f"{there['train']} a share of it is the test set (config.data.test_fraction)"
         )
-        if test_fraction:
-            what = "images" if groups is None else "groups"
-            notes += lacking("test", labels[splits == "test"], names, what)
-    _check_classes(table, names, labels, splits)
-    parts = [np.flatnonzero(splits == split) for split in ("train", "test", "val")]
-    if groups is not None and "split" in table.columns:
-        _check_shared(table, splits)
-    if not len(parts[2]):
-        parts.pop()
-    readers = [
-        Files(str(folder), [table.columns["path"][row] for row in part.tolist()]) for part in parts
-    ]
-    return numbered(
-        *("csv", readers, [labels[part] for part in parts], names, str(path)),
-        groups=None if groups is None else [groups[part] for part in parts],
-        notes=tuple(notes),
-        **options,
+    advice = f"{_ADVICE}, or leave the file out by --config.data.dir={there['train']}"
+    tables = {
+        split: read_table(path, columns, advice=_ADVICE if split == "train" else advice)
+        for split, path in there.items()
+    }
+    first = tables["train"]
+    for table in tables.values():
+        if "split" in table.columns:
+            raise ValueError(
+                f"{table.path} has a column {columns['split']!r}, but the file's name tells the"
+                " split; take the column out, or leave it unread by --config.data.columns.split=''"
+            )
+        if ("group" in table.columns) != ("group" in first.columns):
+            having, lacking = (first, table) if "group" in first.columns else (table, first)
+            raise ValueError(
+                f"{lacking.path} has no column {columns['group']!r}, which {having.path.name} has;"
+                " tell the groups in all files, or none by --config.data.columns.group=''"
+            )
+    joined = {
+        name: list(itertools.chain.from_iterable(table.columns[name] for table in tables.values()))
+        for name in first.columns
+    }
+    joined["split"] = [split for split, table in tables.items() for _ in table.lines]
+    return Table(
+        folder,
+        [path for table in tables.values() for path in table.files],
+        [line for table in tables.values() for line in table.lines],
+        joined,
+        list(dict.fromkeys(name for table in tables.values() for name in table.unused)),
     )
 
 
@@ -210,90 +206,3 @@ def _places(
                 f" {', '.join(map(repr, header))}; {told}{none}"
             )
     return place
-
-
-def _check_paths(table: Table, folder: Path) -> None:
-    """Each image once, and all there."""
-    seen: dict[str, int] = {}
-    for row, name in enumerate(table.columns["path"]):
-        before = seen.setdefault(os.path.normpath(name), row)
-        if before != row:
-            labels = table.columns["label"]
-            other = "" if labels[row] == labels[before] else " with another label"
-            table.fail(
-                row, f"{name} is there already, in line {table.lines[before]}{other}; list it once"
-            )
-    missing = missing_files(folder, table.columns["path"])
-    if missing:
-        name = table.columns["path"][missing[0]]
-        hint = "; write / for \\" if "\\" in name else "; is config.data.root their folder?"
-        raise FileNotFoundError(
-            f"{table.path}, line {table.lines[missing[0]]}: {name} is not under {folder}"
-            f" ({len(missing)} of {len(seen)} are not){hint}"
-        )
-
-
-def _classes(labels: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """Their names in the order of their ids, and each image's id."""
-    numbers = all(label.isascii() and label.isdigit() for label in labels)
-    names = sorted(set(labels), key=(lambda name: (int(name), name)) if numbers else None)
-    number = {name: label for label, name in enumerate(names)}
-    return names, np.asarray([number[label] for label in labels], np.int64)
-
-
-def _groups(table: Table) -> np.ndarray | None:
-    """Number of each image's group."""
-    if "group" not in table.columns:
-        return None
-    return np.unique(np.asarray(table.columns["group"]), return_inverse=True)[1]
-
-
-def _told(table: Table) -> np.ndarray:
-    """Of each row: train, val or test."""
-    splits = [SPLITS.get(told.casefold(), "") for told in table.columns["split"]]
-    if "" in splits:
-        row = splits.index("")
-        table.fail(
-            row, f"split {table.columns['split'][row]!r}; expected one of {', '.join(SPLITS)}"
-        )
-    return np.asarray(splits)
-
-
-def _chosen(
-    labels: np.ndarray, num_classes: int, groups: np.ndarray | None, fraction: float, seed: int
-) -> np.ndarray:
-    """Of each row: train or test."""
-    splits = np.full(len(labels), "train", object)
-    if groups is None:
-        splits[held_out_share(labels, num_classes, fraction, seed)] = "test"
-    elif fraction > 0:
-        splits[grouped_members(labels, groups, fraction, seed)] = "test"
-    return splits
-
-
-def _check_classes(
-    table: Table, names: Sequence[str], labels: np.ndarray, splits: np.ndarray
-) -> None:
-    if len(names) < 2:
-        raise ValueError(f"{table.path}: one class, {names[0]!r}; expected at least two")
-    train = np.bincount(labels[splits == "train"], minlength=len(names))
-    if not train.all():
-        label = int(np.argmin(train))
-        row = int(np.flatnonzero(labels == label)[0])
-        told = Counter(splits[labels == label])
-        where = " and ".join(f"{count} in {split}" for split, count in sorted(told.items()))
-        table.fail(
-            row, f"class {names[label]!r} has no training image ({where}); expected one at least"
-        )
-
-
-def _check_shared(table: Table, splits: np.ndarray) -> None:
-    first: dict[str, int] = {}
-    for row, group in enumerate(table.columns["group"]):
-        before = first.setdefault(group, row)
-        if splits[before] != splits[row]:
-            table.fail(
-                row,
-                f"group {group!r} is in {splits[row]} here and in {splits[before]} in line"
-                f" {table.lines[before]}; give a group one split",
-            )

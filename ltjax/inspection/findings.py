@@ -31,7 +31,8 @@ def inspect(
 
     Args:
       source: a data set (`ltjax.data.load`, `load_csv`, `load_folder`, `from_arrays`, ...), or the
-        path of an .npz, of a CSV, or of a folder with a sub-folder a class.
+        path of an .npz, of a CSV, or of a folder with a sub-folder a class or with train.csv and
+        test.csv.
       folder: where inspect.json, inspect.png and contact_sheet.png go; None writes nothing.
       groups: "many", "medium", "few" -> labels; by default more than 100 training images, 20 to
         100, and fewer.
