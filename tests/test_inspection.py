@@ -9,9 +9,10 @@ from PIL import Image
 
 import ltjax
 from ltjax import data
-from ltjax.inspection import contact_sheet, tell
+from ltjax.inspection import contact_sheet, overview, tell
 from ltjax.inspection.advice import advice
 from ltjax.inspection.scan import scan
+from tests.conftest import ROOT
 
 pytest.importorskip("grain")
 
@@ -88,6 +89,24 @@ def test_everything_is_counted_and_written(photographs, tmp_path):
         "inspect.json",
         "inspect.png",
     ]
+
+
+def test_the_chart_does_not_exaggerate_a_small_imbalance():
+    """Bars begin at 0 unless the data are long-tailed; one image can be seen there."""
+    for counts, scale, bottom in (((104, 98), "linear", 0), ((500, 1), "log", 0.8)):
+        classes = [
+            {"name": str(count), "train": count, "val": 0, "test": 5, "group": "many"}
+            for count in counts
+        ]
+        found = {
+            "classes": classes,
+            "sizes": {},
+            "images": {"train": sum(counts), "val": 0, "test": 10},
+            "imbalance_factor": counts[0] / counts[1],
+        }
+        (axes,) = overview(found, []).axes
+        assert (axes.get_yscale(), axes.get_ylim()[0]) == (scale, bottom)
+        assert axes.get_ylim()[1] > counts[0]
 
 
 def test_the_sheet_shows_training_images_of_every_class_and_no_others(photographs):
@@ -208,6 +227,7 @@ def test_the_rules_of_the_advice(side, images, factor, in_files, recipe):
     }
     (told,) = advice(found, in_files=in_files)
     assert re.match(recipe, told["do"])
+    assert told["see"] == "ltjax --list" or (ROOT / told["see"]).is_file()
     assert re.match(r"\w+", told["do"])[0] in recipes.names()
     found["classes"][1]["test"] = 4
     found["classes"][1]["train"] = 4
@@ -220,7 +240,7 @@ def test_the_rules_of_the_advice(side, images, factor, in_files, recipe):
 
 def test_what_can_not_be_inspected_is_told(tmp_path):
     (tmp_path / "a.txt").write_text("x", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"expected a folder with a sub-folder a class, a \.csv"):
+    with pytest.raises(ValueError, match=r"expected a folder with a sub-folder a class, or"):
         ltjax.inspect(tmp_path / "a.txt")
     with pytest.raises(FileNotFoundError, match="no such file or folder"):
         ltjax.inspect(tmp_path / "none")

@@ -77,6 +77,8 @@ def find_builder(name: str, folder: str):
     import tensorflow_datasets as tfds
 
     name, _, version = name.partition(":")
+    if not name:
+        raise ValueError("config.data.name is 'tfds:'; expected tfds:NAME, such as tfds:eurosat")
     found = find_prepared(name, [Path(folder).expanduser()] if folder else [], version)
     if found is None:
         raise FileNotFoundError(

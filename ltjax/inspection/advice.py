@@ -11,6 +11,8 @@ MANY_PHOTOGRAPHS = 100_000
 FEW_PHOTOGRAPHS = 2_000
 BALANCED, LONG_TAILED = 2.0, 10.0
 """Imbalance factors: below the first nearly balanced, from the second on long-tailed."""
+_RECIPES = "ltjax --list"
+"""Where a recipe and what it reaches are told; there is no page of them without building the site."""
 
 
 def advice(found: dict[str, Any], *, in_files: bool) -> list[dict[str, str]]:
@@ -32,14 +34,14 @@ def _recipe(found: dict[str, Any], in_files: bool) -> dict[str, str]:
             return _told(
                 "ce: plain cross-entropy",
                 f"{told}: below {BALANCED:g} there is little to balance",
-                "generated/recipes",
+                _RECIPES,
             )
         if factor < LONG_TAILED:
             return _told(
                 "balanced_softmax: the prior in the loss, at the cost of cross-entropy",
                 f"{told}: from {BALANCED:g} on balancing pays, and this way needs no second"
                 " stage and no second pass",
-                "generated/recipes",
+                _RECIPES,
             )
         return _told(
             "ldam_drw_sam: margins, deferred re-weighting and SAM; balanced_softmax beside it, in"
@@ -115,7 +117,7 @@ def _scoring(found: dict[str, Any]) -> list[dict[str, str]]:
         made.append(
             _told(
                 "collect more images of these classes, or join them with others",
-                f"{len(rare)} classes have fewer than 5 training images"
+                f"{len(rare)} {'classes have' if len(rare) > 1 else 'class has'} fewer than 5 training images"
                 f" ({', '.join(rare[:5])}{', ...' if len(rare) > 5 else ''}): what a method"
                 " reaches on them says little",
                 "own_data",
@@ -135,4 +137,4 @@ def _scoring(found: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _told(do: str, why: str, see: str) -> dict[str, str]:
-    return {"do": do, "why": why, "see": f"docs/{see}.md"}
+    return {"do": do, "why": why, "see": see if see == _RECIPES else f"docs/{see}.md"}

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from ltjax import tiles
 from ltjax.data import Dataset, StreamedDataset, decode
+from ltjax.inspection.advice import LONG_TAILED
 from ltjax.inspection.scan import Look
 from ltjax.report import plots
 from ltjax.workdir.workdir import write_atomically, writing
@@ -39,8 +40,8 @@ def write(
 
 
 def overview(found: dict[str, Any], looks: list[Look]) -> Figure:
-    """Images of each class on a log axis, coloured by group, held-out images as marks; beside it
-    the sizes, where they differ.
+    """Images of each class, on a log axis where they are long-tailed and else from 0, coloured by
+    group, held-out images as marks; beside it the sizes, where they differ.
     """
     classes, sizes = found["classes"], found["sizes"]
     differ = sizes.get("different", 1) > 1
@@ -61,12 +62,15 @@ def overview(found: dict[str, Any], looks: list[Look]) -> Figure:
         if found["images"][split]:
             counts = [one[split] or np.nan for one in classes]
             bars.plot(places, counts, mark, color="0.2", markersize=4, label=split)
+    tailed = found["imbalance_factor"] >= LONG_TAILED
     bars.set(
-        yscale="log",
+        yscale="log" if tailed else "linear",
+        ylim=(0.8 if tailed else 0, None),  # one image is still seen
         ylabel="images",
         title=f"{found['images']['train']:,} training images, imbalance factor"
         f" {found['imbalance_factor']:g}",
     )
+    bars.yaxis.set_major_formatter("{x:,.0f}")
     bars.legend(frameon=False, fontsize=8)
     if len(classes) <= _NAMED:
         names = [plots.literal(one["name"]) for one in classes]
