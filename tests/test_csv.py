@@ -227,7 +227,7 @@ WRONG_FOLDERS = {
     "nothing": ({}, "holds no train.csv; expected train.csv beside test.csv"),
     "train.csv alone": (
         {"train": TRAIN},
-        r"holds train.csv but no test.csv or val.csv; with --config.data.dir=\S.*/train.csv a share",
+        r"holds train.csv but no test.csv or val.csv; with --config.data.dir=\S.*/train.csv a",
     ),
     "a split column": (
         {"train": TRAIN, "test": "path,label,Split\n../images/2.png,owl,test\n"},

@@ -12,7 +12,7 @@ FEW_PHOTOGRAPHS = 2_000
 BALANCED, LONG_TAILED = 2.0, 10.0
 """Imbalance factors: below the first nearly balanced, from the second on long-tailed."""
 _RECIPES = "ltjax --list"
-"""Where a recipe and what it reaches are told; there is no page of them without building the site."""
+"""Where a recipe and what it reaches are told; a page of them is made with the site alone."""
 
 
 def advice(found: dict[str, Any], *, in_files: bool) -> list[dict[str, str]]:
@@ -117,7 +117,8 @@ def _scoring(found: dict[str, Any]) -> list[dict[str, str]]:
         made.append(
             _told(
                 "collect more images of these classes, or join them with others",
-                f"{len(rare)} {'classes have' if len(rare) > 1 else 'class has'} fewer than 5 training images"
+                f"{len(rare)} {'classes have' if len(rare) > 1 else 'class has'} fewer than 5"
+                " training images"
                 f" ({', '.join(rare[:5])}{', ...' if len(rare) > 5 else ''}): what a method"
                 " reaches on them says little",
                 "own_data",

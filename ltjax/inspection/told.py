@@ -62,7 +62,8 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
         f" {found['imbalance_factor']:g} ({classes[0]['train']:,} to {classes[-1]['train']:,})"
     )
     groups = [
-        f"{name} {one['classes']:,} class{'es' * (one['classes'] > 1)} with {one['images']:,} images"
+        f"{name} {one['classes']:,} class{'es' * (one['classes'] > 1)} with"
+        f" {one['images']:,} images"
         for name, one in found["groups"].items()
         if one["classes"]
     ]
