@@ -291,7 +291,6 @@ def get_config() -> ConfigDict:
     config.evaluation.every = 1  # epochs; the last is always evaluated
     config.evaluation.batch_size = 1000  # images of one evaluation step
     # at the end and in --mode=evaluate: misclassified.csv, and the worst as misclassified.png
-    # (not of several processes)
     config.evaluation.misclassified = True
 
     config.checkpoint = ConfigDict()

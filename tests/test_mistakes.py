@@ -110,6 +110,16 @@ def test_without_mistakes_there_is_a_table_without_lines_and_no_picture(tmp_path
     assert not (tmp_path / "misclassified.png").exists()
 
 
+def test_of_several_processes_the_leading_one_writes(tmp_path, monkeypatch):
+    found, dataset = confused()
+    asked = []
+    monkeypatch.setattr(mistakes, "outcomes", lambda *given: asked.append(given) or found)
+    monkeypatch.setattr(mistakes.devices, "is_lead", lambda: False)
+    mistakes.record(type("", (), {"dataset": dataset}), None, "test", tmp_path)
+    assert len(asked) == 1, "it computes with the others"
+    assert not list(tmp_path.iterdir())
+
+
 def test_names_of_any_length_and_alphabet_are_drawn():
     found, dataset = confused(("a" * 300, "собака", "犬 | $x_"))
     assert mistakes.sheet(found, dataset, "test").size[0] > 800

@@ -18,6 +18,7 @@ from ltjax.training import loop, scoring
 from tests.conftest import ROOT
 from tests.photographs import write_list_set
 from tests.test_configs import load
+from tests.test_mistakes import rows_of
 
 pytest.importorskip("grain")
 
@@ -106,6 +107,22 @@ def assert_same_runs(one, other, tolerance):
     assert counted[0] == counted[1]
 
 
+def assert_mistakes_of_the_whole_test_set(workdir, config):
+    """Those that the processes listed are those that one process finds with their network: each
+    image once, and as many as the confusion matrix says. Evaluates the run.
+    """
+    listed = rows_of(workdir)
+    (workdir / "misclassified.png").unlink()
+    confusion = np.asarray(json.loads((workdir / "result.json").read_text())["confusion"])
+    evaluated = scoring.evaluate(config, workdir)
+    alone = rows_of(workdir)
+    first = next(iter(listed[0]))
+    named = [[row[name] for name in (first, "true", "predicted")] for row in listed]
+    assert len({row[0] for row in named}) == len(named) == confusion.sum() - np.trace(confusion)
+    assert sorted(named) == sorted([row[k] for k in (first, "true", "predicted")] for row in alone)
+    return evaluated
+
+
 def test_two_processes_of_four_devices_train_as_one_device_and_restore_there(environment, tmp_path):
     """14 steps with SAM, LDAM, DRW and a short last batch; evaluation batches of 96 leave a short
     one of 500 images.
@@ -119,7 +136,7 @@ def test_two_processes_of_four_devices_train_as_one_device_and_restore_there(env
     # Sums over devices in another order, through 14 steps of SAM at a learning rate of 0.1.
     assert_same_runs(one, many, 2e-3)
     assert np.sum(json.loads((many / "result.json").read_text())["confusion"]) == 500
-    evaluated = scoring.evaluate(alone("quickstart", MEMORY), many)
+    evaluated = assert_mistakes_of_the_whole_test_set(many, alone("quickstart", MEMORY))
     before = rows(many)
     assert evaluated["test_accuracy"] == pytest.approx(before[-1]["test_accuracy"], abs=1e-9)
     damage(many / "checkpoints/14/state")
@@ -151,6 +168,7 @@ def test_two_processes_share_the_decoding_of_photographs(environment, tmp_path):
     loop.train(alone(name, fields), one)
     assert_same_runs(one, many, 2e-3)
     assert np.sum(json.loads((many / "result.json").read_text())["confusion"]) == 12
+    assert_mistakes_of_the_whole_test_set(many, alone(name, fields))
 
 
 def test_a_lost_process_ends_the_others_within_a_minute_with_a_message(environment, tmp_path):

@@ -59,14 +59,14 @@ class Outcomes:
 
 
 def asked(experiment: Experiment) -> bool:
-    """Whether they are to be written: of a network that tells classes, by a process alone."""
-    wanted = experiment.config.evaluation.misclassified and not devices.several_processes()
+    """Whether they are to be written: of a network that tells classes."""
+    wanted = experiment.config.evaluation.misclassified
     return wanted and experiment.stages[-1].config.target == "class"
 
 
 def record(experiment: Experiment, variables: Any, split: str, folder: Path) -> None:
     """Writes `TABLE` and `SHEET` of a split into a folder; without mistakes a table without lines,
-    and no picture.
+    and no picture. Of several processes, which must all come here, the leading one writes.
 
     Args:
       experiment: whose last stage's network it is.
@@ -78,6 +78,8 @@ def record(experiment: Experiment, variables: Any, split: str, folder: Path) -> 
       OSError: they can't be written.
     """
     found = outcomes(experiment, variables, split)
+    if not devices.is_lead():
+        return
     dataset = experiment.dataset
     write_atomically(folder / TABLE, table(found, dataset, split))
     with writing(folder):
@@ -88,7 +90,9 @@ def record(experiment: Experiment, variables: Any, split: str, folder: Path) -> 
 
 
 def outcomes(experiment: Experiment, variables: Any, split: str) -> Outcomes:
-    """Passes every image of a split through the network, as in evaluation."""
+    """Passes every image of a split through the network, as in evaluation. Processes share the
+    decoding, and each has all outcomes.
+    """
     recipe = experiment.recipe
     scale = logit_scale(experiment.stages[-1].config)
     if "outcomes" not in recipe.compiled:
@@ -97,7 +101,7 @@ def outcomes(experiment: Experiment, variables: Any, split: str) -> Outcomes:
         )
     program = recipe.compiled["outcomes"]
     made = [
-        jax.device_get((labels, *program(variables, images, labels)))
+        jax.device_get(program(variables, images, labels))
         for images, labels in _batches(experiment, split)
     ]
     count = len(getattr(experiment.dataset, f"{split}_labels"))
@@ -106,35 +110,38 @@ def outcomes(experiment: Experiment, variables: Any, split: str) -> Outcomes:
 
 def _outcomes(
     recipe: Recipe, scale: float, variables: Any, images: jax.Array, labels: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Predicted class, its probability and the true class's, each [B]."""
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """True and predicted class, the probability of the latter and of the former, each [B]."""
     images, labels = spread(recipe, (images, labels))
     images, labels = targets(recipe, augment.normalize(images, recipe.mean, recipe.std), labels)
     logits: Any = recipe.model.apply(variables, images, train=False)
     probabilities = jax.nn.softmax(scale * logits.astype(jnp.float32))
     own = jnp.take_along_axis(probabilities, jnp.maximum(labels, 0)[:, None], axis=1)[:, 0]
-    return jnp.argmax(logits, axis=-1), jnp.max(probabilities, axis=-1), own
+    return labels, jnp.argmax(logits, axis=-1), jnp.max(probabilities, axis=-1), own
 
 
-def _batches(experiment: Experiment, split: str) -> Iterator[tuple[Any, Any]]:
-    """Images and labels of one size; labels are -1 behind the end and where none could be read."""
+def _batches(experiment: Experiment, split: str) -> Iterator[tuple[jax.Array, jax.Array]]:
+    """Images and labels of one size on the devices; labels are -1 behind the end and where none
+    could be read.
+    """
     dataset, used = experiment.dataset, experiment.devices
-    place = devices.replicated(used)
     count = len(getattr(dataset, f"{split}_labels"))
     size = -(-min(experiment.config.evaluation.batch_size, count) // len(used)) * len(used)
     if isinstance(dataset, StreamedDataset):
         workers = stream.choose_workers(experiment.config.data.workers)
+        place = experiment.recipe.batch_sharding
+        rows = partial(devices.local_rows, place)
         for batch in stream.evaluation_batches(
-            dataset, split=split, batch_size=size, workers=workers
+            dataset, split=split, batch_size=size, rows=rows, workers=workers
         ):
-            labels = batch.labels.copy()
-            yield devices.put(batch.images, place), labels
+            yield devices.put_batch((batch.images, batch.labels), size, place, used)
         return
     for first in range(0, count, size):
         places = np.arange(first, first + size)
         labels = getattr(dataset, f"{split}_labels")[places % count].astype(np.int32)
         labels[places >= count] = -1
-        yield devices.put(dataset.read(split, places % count), place), labels
+        whole = dataset.read(split, places % count), labels
+        yield devices.put(whole, devices.replicated(used))
 
 
 def table(found: Outcomes, dataset: Dataset | StreamedDataset, split: str) -> str:
