@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import json
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,10 @@ import pytest
 
 import ltjax
 from configs import base
+from ltjax import augment
+from ltjax.experiment.recipe import create_model
 from ltjax.export import onnx as onnx_export
-from ltjax.export import torch_weights
+from ltjax.export import serialized, torch_weights
 from parity_tests import pretrained
 from tests.runs import digits_config, photographs_config, save_run
 
@@ -153,6 +156,75 @@ def test_onnx_runtime_gives_the_same_probabilities(tmp_path, name, changes):
         (found,) = session.run(None, {"images": images[:count]})
         np.testing.assert_allclose(found, expected[:count], atol=tolerance)
     np.testing.assert_array_equal(trained.predict_proba(images, prior=prior), expected)
+
+
+def pictures(count, side):
+    """Images that differ in colour, in coarse shapes and in their noise, uint8."""
+    generator = np.random.default_rng(2)
+    shapes = generator.normal(0, 60, (count, 4, 4, 3)).repeat(side // 4, 1).repeat(side // 4, 2)
+    colours = generator.uniform(60, 200, (count, 1, 1, 3))
+    noise = generator.normal(0, 20, (count, side, side, 3))
+    return np.clip(colours + shapes + noise, 0, 255).astype(np.uint8)
+
+
+def telling_apart(trained, images):
+    """The network with the batch statistics of these images at every layer, and a classifier by
+    which their logits spread by about 2: with a start's statistics the outputs of a deep network
+    are the same for all images, and comparing them says nothing.
+    """
+    generator = np.random.default_rng(3)
+    model = create_model(trained.stage, trained.num_classes)
+    x = augment.normalize(images, trained.config.data.mean, trained.config.data.std)
+
+    @jax.jit
+    def training_pass(variables):
+        keep = {"train": True, "features": True, "mutable": ["batch_stats"]}
+        (_, features), updated = model.apply(variables, x, **keep)
+        return features, updated["batch_stats"]
+
+    variables = jax.device_get(trained.variables)
+    found = []
+    for start in (0.0, 1.0):  # running = start + momentum * (batch - start)
+        before = jax.tree.map(partial(np.full_like, fill_value=start), variables["batch_stats"])
+        features, after = training_pass({**variables, "batch_stats": before})
+        found.append(jax.device_get(after))
+    statistics = jax.tree.map(lambda from0, from1: from0 / (1 - from1 + from0), *found)
+    middle, spread = features.mean(axis=0), features.std(axis=0)
+    kernel = generator.normal(0, 2, (features.shape[1], trained.num_classes))
+    kernel = kernel / (spread + spread.mean())[:, None] / np.sqrt(len(kernel))
+    linear = {"kernel": jnp.float32(kernel), "bias": jnp.float32(-middle @ kernel)}
+    params = {**variables["params"], "linear": linear}
+    return dataclasses.replace(
+        trained, variables={**variables, "params": params, "batch_stats": statistics}
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "side"), [("resnet32", 32), ("efficientnet_b0", 64), ("efficientnet_lite0", 64)]
+)
+def test_deep_networks_tell_images_apart_alike_in_onnx_and_stablehlo(tmp_path, name, side):
+    """Of any number of images: each program takes 3 and 8."""
+    needs_onnx()
+    import jax.export
+    import onnxruntime
+
+    images = pictures(8, side)
+    plain = {"model.efficientnet.stochastic_depth": 0.0, "model.efficientnet.dropout": 0.0}
+    trained = telling_apart(network(tmp_path, name, side, **plain), images)
+    expected = trained.predict_proba(images, prior="uniform")
+    assert np.ptp(expected, axis=0).min() > 0.3, "each class's share differs between images"
+    assert np.ptp(expected, axis=1).min() > 0.1, "each image's shares differ between classes"
+    assert len(set(expected.argmax(axis=1))) == 3
+    said: list[str] = []
+    assert onnx_export.write(trained, tmp_path, "uniform", said.append), said
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    exported = jax.export.deserialize(bytearray(serialized(trained, "uniform")))
+    for count in (3, 8):
+        (found,) = session.run(None, {"images": images[:count]})
+        # Float32's sums in another order through 32 to 82 convolutions; two images differ by 0.3.
+        np.testing.assert_allclose(found, expected[:count], atol=1e-4)
+        found = exported.call(images[:count])
+        np.testing.assert_allclose(found, expected[:count], atol=1e-4)
 
 
 def test_export_goes_on_without_onnx(resnet, tmp_path, monkeypatch, capsys):
