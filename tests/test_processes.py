@@ -29,7 +29,12 @@ SMALL = {
     "logging.tensorboard": False,
     "checkpoint.every": 1,
 }
-MEMORY = {"training.batch_size": 64, "evaluation.batch_size": 96, **SMALL}
+MEMORY = {
+    "training.batch_size": 64,
+    "evaluation.batch_size": 96,
+    "learning_rate.base": 0.02,  # at 0.1 the loss rises at first, and rounding with it
+    **SMALL,
+}
 STREAMED = {
     "data.train_list": "train.txt",
     "data.test_list": "test.txt",
@@ -133,7 +138,7 @@ def test_two_processes_of_four_devices_train_as_one_device_and_restore_there(env
     assert "8 x cpu" in outputs[0][0]
     assert outputs[1][0].replace("[Gloo]", "").count("epoch") == 0, "the second process is silent"
     loop.train(alone("quickstart", MEMORY), one)
-    # Sums over devices in another order, through 14 steps of SAM at a learning rate of 0.1.
+    # Sums over devices in another order, through 14 steps of SAM.
     assert_same_runs(one, many, 2e-3)
     assert np.sum(json.loads((many / "result.json").read_text())["confusion"]) == 500
     evaluated = assert_mistakes_of_the_whole_test_set(many, alone("quickstart", MEMORY))
