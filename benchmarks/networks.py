@@ -19,6 +19,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,7 +77,7 @@ def ours(case: Case, count: int) -> Callable[[], Any]:
         devices.replicated(jax.devices()),
     )
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=devices.compiler_options())
     def gradient(variables, images, labels):
         def loss(params):
             logits, updated = model.apply(

@@ -114,6 +114,9 @@ def use_devices(batch_size: int, cpu_devices: int = 0) -> list[jax.Device]:
     return devices
 
 
+CPU_OPTIONS = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
+
+
 @functools.cache
 def compiler_options() -> dict[str, bool]:
     """What programs that train are compiled with beyond XLA's defaults.
@@ -122,14 +125,13 @@ def compiler_options() -> dict[str, bool]:
     nothing beside it, and the longer lives of its buffers cost a step of ResNet-32 about a tenth
     (docs/performance.md). Results are the same to the bit. Nothing where XLA has no such option.
     """
-    options = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
     if jax.default_backend() != "cpu":
         return {}
     try:
-        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+        jax.jit(lambda: 0, compiler_options=CPU_OPTIONS).lower().compile()
     except jax.errors.JaxRuntimeError:  # a newer XLA without it
         return {}
-    return options
+    return CPU_OPTIONS
 
 
 def batch_sharding(devices: list[jax.Device]) -> NamedSharding | None:
