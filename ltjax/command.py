@@ -25,7 +25,8 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     "",
-    "Folder of the run, or of seeds trained together; runs/NAME-DATA-seedN by default. Several for a report: A,B,C.",
+    "Folder of the run, or of seeds trained together; runs/NAME-DATA-seedN by default."
+    " Several for a report: A,B,C.",
 )
 _MODE = flags.DEFINE_enum(
     "mode",
@@ -63,8 +64,8 @@ _CHECKPOINT = flags.DEFINE_enum(
 _PRIOR = flags.DEFINE_string(
     "prior",
     "",
-    "(predict, export) How frequent the classes are where the images come from: train, uniform, or counts"
-    " 120,30,7; as the run assumes by default.",
+    "(predict, export) How frequent the classes are where the images come from: train,"
+    " uniform, or counts 120,30,7; as the run assumes by default.",
 )
 _FLIP = flags.DEFINE_bool("flip", False, "(predict) Average with the mirrored image.")
 _FIVE_CROP = flags.DEFINE_bool("five_crop", False, "(predict) Average over middle and corners.")
@@ -107,7 +108,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
         return flags.FLAGS(argv)
     except Exception as error:  # absl and ml_collections raise many types; each means a wrong flag
         _fail(
-            f"{_flag_error(error)} ({_command()} --help lists the flags, configs/base.py the fields)"
+            f"{_flag_error(error)}"
+            f" ({_command()} --help lists the flags, configs/base.py the fields)"
         )
 
 
@@ -349,7 +351,9 @@ def _config():
 
 
 def _flag_error(error: Exception) -> str:
-    """The error as one line; ml_collections' own repeat the whole config and escape their quotes."""
+    """The error as one line; ml_collections' own repeat the whole config
+    and escape their quotes.
+    """
     text = str(error).replace("\\n", " ").replace("\\'", "'")
     if "has no attribute 'get_config'" in text:
         return "the file of --config has no get_config(); expected one that returns a ConfigDict"
@@ -385,8 +389,8 @@ def _lost(error: Exception) -> NoReturn:
     """Ends at once: leaving in good order would wait for the process that is gone."""
     reason = " ".join(str(error).split())[:160]
     print(
-        f"{_program()}: another process was lost or failed ({reason}); start all of them again: the same command continues from the last"
-        " checkpoint",
+        f"{_program()}: another process was lost or failed ({reason});"
+        " start all of them again: the same command continues from the last checkpoint",
         file=sys.stderr,
         flush=True,
     )

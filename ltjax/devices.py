@@ -36,7 +36,9 @@ def join_processes(coordinator: str = "", num_processes: int = -1, process_id: i
     Raises:
       ValueError: nothing found, or the others did not come within five minutes. One line.
     """
-    faulthandler.disable()  # a lost process ends the others by an abort: JAX's message says so, a dump of every thread would bury it
+    # A lost process ends the others by an abort: JAX's message says so, a dump of every thread
+    # would bury it.
+    faulthandler.disable()
     try:
         jax.distributed.initialize(
             coordinator_address=coordinator or None,
@@ -48,7 +50,8 @@ def join_processes(coordinator: str = "", num_processes: int = -1, process_id: i
     except Exception as error:  # of many kinds, from several layers
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"the processes could not join ({reason}); start each with --coordinator=HOST:PORT --num_processes=N --process_id=I,"
+            f"the processes could not join ({reason});"
+            " start each with --coordinator=HOST:PORT --num_processes=N --process_id=I,"
             " or with --distributed alone under Slurm, MPI, Kubernetes or on a TPU pod"
         ) from None
 
@@ -109,7 +112,8 @@ def use_devices(batch_size: int, cpu_devices: int = 0) -> list[jax.Device]:
         devices = devices[:wanted]
     if batch_size % len(devices):
         raise ValueError(
-            f"config.training.batch_size is {batch_size}; expected a multiple of the {len(devices)} {devices[0].platform} devices in use"
+            f"config.training.batch_size is {batch_size};"
+            f" expected a multiple of the {len(devices)} {devices[0].platform} devices in use"
         )
     return devices
 
@@ -195,7 +199,9 @@ def put_batch(
 
 
 def peak_memory(used: list[jax.Device]) -> dict[str, int]:
-    """Most memory held so far, in MiB: of this process, and of its first device where that tells."""
+    """Most memory held so far, in MiB: of this process, and of its first device where
+    that tells.
+    """
     found = {}
     with contextlib.suppress(ImportError):  # there is none on Windows
         import resource

@@ -157,8 +157,8 @@ def load_csv(
     else:
         splits = _chosen(labels, len(names), groups, test_fraction, split_seed)
         notes.append(
-            f"{path.name} tells no splits: {np.sum(splits == 'test')} images are the test set, about"
-            f" {100 * test_fraction:g} % of each class (config.data.test_fraction)"
+            f"{path.name} tells no splits: {np.sum(splits == 'test')} images are the test set,"
+            f" about {100 * test_fraction:g} % of each class (config.data.test_fraction)"
         )
         if test_fraction:
             what = "images" if groups is None else "groups"
