@@ -61,12 +61,14 @@ def main() -> None:
         for name, values in seconds.items()
     }
     print(
-        f"{options.model} SAM step, batch 128, {jax.device_count()} x {jax.devices()[0].device_kind}, median of {options.turns} turns"
+        f"{options.model} SAM step, batch 128,"
+        f" {jax.device_count()} x {jax.devices()[0].device_kind}, median of {options.turns} turns"
     )
     for name, row in rows.items():
         row["over_crop_and_flip"] = row["seconds_a_step"] / base - 1
         print(
-            f"{name:14} {1000 * row['seconds_a_step']:9.2f} ms  {100 * row['over_crop_and_flip']:+6.1f} %"
+            f"{name:14} {1000 * row['seconds_a_step']:9.2f} ms"
+            f"  {100 * row['over_crop_and_flip']:+6.1f} %"
         )
     if options.out:
         record = {

@@ -2,9 +2,9 @@
 
   python benchmarks/finetune.py --data DIR --out docs/results/finetune
 
-Writes CIFAR-10 as JPEG files of 64 pixels into train/CLASS and test/CLASS (--max_count images in the
-fullest class, imbalance factor --factor, --test images a class), runs configs/finetune.py on them
-and writes OUT/summary.json, a record. What stands behind `--` goes to launch.py.
+Writes CIFAR-10 as JPEG files of 64 pixels into train/CLASS and test/CLASS (--max_count images in
+the fullest class, imbalance factor --factor, --test images a class), runs configs/finetune.py on
+them and writes OUT/summary.json, a record. What stands behind `--` goes to launch.py.
 """
 
 from __future__ import annotations

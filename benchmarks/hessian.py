@@ -206,7 +206,8 @@ def main() -> None:
     ratio = float(np.mean(sides["pytorch"]["seconds"]) / np.mean(sides["ltjax"]["seconds"]))
     worst = float(np.max(np.abs(np.divide(sides["ltjax"]["ends"], sides["pytorch"]["ends"]) - 1)))
     print(
-        f"ltjax is {ratio:.2f} times as fast; extreme eigenvalues differ by at most {worst:.1e} of themselves"
+        f"ltjax is {ratio:.2f} times as fast;"
+        f" extreme eigenvalues differ by at most {worst:.1e} of themselves"
     )
     if options.out:
         record = {

@@ -229,7 +229,8 @@ def main() -> None:
                 for name in ("torch, with jitter", "torch, without jitter")
             ]
             print(
-                f"ltjax is {ratio[0]:.2f} times as fast ({ratio[1]:.2f} where torch leaves the jitter out)"
+                f"ltjax is {ratio[0]:.2f} times as fast"
+                f" ({ratio[1]:.2f} where torch leaves the jitter out)"
             )
         threads = ours(folder, 0, options.epochs)
         record["ltjax_in_threads_images_per_second"] = threads

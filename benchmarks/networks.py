@@ -1,12 +1,12 @@
 """Training speed of the networks on a CPU: ltjax against PyTorch, in one run.
 
-  python benchmarks/networks.py --out docs/results/networks_cpu.json        about 15 minutes on 2 cores
+  python benchmarks/networks.py --out docs/results/networks_cpu.json   about 15 minutes on 2 cores
 
 Forward and backward pass in training mode (cross-entropy, float32, no SAM, no update) on random
-images. Each side is tuned: ltjax with the batch on one host device and shared over two, of which the
-faster is compared; PyTorch eager, channels_last. A network's variants run in processes of their own
-and their stretches take turns, so that a machine that grows slower does so for all; a figure is the
-median rate over --repeats stretches of --seconds each, after compilation and a warm-up.
+images. Each side is tuned: ltjax with the batch on one host device and shared over two, of which
+the faster is compared; PyTorch eager, channels_last. A network's variants run in processes of their
+own and their stretches take turns, so that a machine that grows slower does so for all; a figure is
+the median rate over --repeats stretches of --seconds each, after compilation and a warm-up.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,7 +77,7 @@ def ours(case: Case, count: int) -> Callable[[], Any]:
         devices.replicated(jax.devices()),
     )
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=devices.compiler_options())
     def gradient(variables, images, labels):
         def loss(params):
             logits, updated = model.apply(

@@ -1,11 +1,13 @@
 """The ImageNet-LT recipe end to end on photographs small enough for a CPU: CIFAR-10 as JPEG files
 of 64 pixels in the published lists.
 
-  python benchmarks/photograph_run.py --data DIR --out docs/results/photographs -- --config.model.name=resnet10 --config.model.width=32
+  python benchmarks/photograph_run.py --data DIR --out docs/results/photographs \
+      -- --config.model.name=resnet10 --config.model.width=32
 
 Writes a long-tailed training list (--max_count images in the fullest class, imbalance factor
---factor) and a test list of --test images a class, runs configs/imagenet_lt_ldam_drw_sam.py on them in two halves (stopped by SIGTERM in the middle of an epoch, then continued) and
-copies the summary and the pictures to OUT. What stands behind `--` goes to launch.py.
+--factor) and a test list of --test images a class, runs configs/imagenet_lt_ldam_drw_sam.py on them
+in two halves (stopped by SIGTERM in the middle of an epoch, then continued) and copies the summary
+and the pictures to OUT. What stands behind `--` goes to launch.py.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """Step time and memory of the recipes for photographs, and what 90 epochs of ImageNet-LT and
 iNaturalist 2018 cost at that pace.
 
-  python benchmarks/photographs.py --out docs/results/photographs.json                      on a GPU
-  python benchmarks/photographs.py --batch_size 8 --steps 2 --size 64 --dtypes float32      a trial on a CPU
+  python benchmarks/photographs.py --out docs/results/photographs.json
+      on a GPU
+  python benchmarks/photographs.py --batch_size 8 --steps 2 --size 64 --dtypes float32
+      a trial on a CPU
 
 Times the compiled training step of configs/imagenet_lt_ldam_drw_sam.py (both SAM passes, colour
 jitter, ResNet-50) on random images that lie on the device already, so without the input pipeline,
@@ -113,9 +115,10 @@ def main() -> None:
             rows.append(measure(options, name, dtype))
             row = rows[-1]
             print(
-                f"{name}, {dtype}: {row['images_per_second']:.1f} images/s, {1000 * row['step_seconds']:.0f} ms a step,"
-                f" {row['steps']:,} steps,"
-                f" {row['hours_on_this']:.1f} hours here, {row['hours_on_eight_at_90_percent']:.1f} on eight at 90 % efficiency,"
+                f"{name}, {dtype}: {row['images_per_second']:.1f} images/s,"
+                f" {1000 * row['step_seconds']:.0f} ms a step, {row['steps']:,} steps,"
+                f" {row['hours_on_this']:.1f} hours here,"
+                f" {row['hours_on_eight_at_90_percent']:.1f} on eight at 90 % efficiency,"
                 f" {row['peak_memory_gib']} GiB",
                 flush=True,
             )

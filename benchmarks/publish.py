@@ -2,8 +2,8 @@
 
   python benchmarks/publish.py RUN [RUN ...] --out docs/results/full/ldam_drw_sam-cifar10
 
-RUNs are work directories of one recipe that differ in the seed. Writes OUT/summary.json (a record by
-docs/results/schema.json: the leaderboard's row), OUT/per_class.png and, for each seed,
+RUNs are work directories of one recipe that differ in the seed. Writes OUT/summary.json (a record
+by docs/results/schema.json: the leaderboard's row), OUT/per_class.png and, for each seed,
 metrics-seedK.jsonl and weights-seedK.safetensors under PyTorch's names. Then evaluates each file of
 weights as a user would, and fails where the figure is not the last epoch's.
 """

@@ -1,14 +1,16 @@
 """Trains recipes over several seeds, then writes their figures: the table of docs/results/README.md
 from one command.
 
-  python benchmarks/recipes.py --recipes ldam_drw_sam,ce_drw_sam --data cifar10,cifar100 --seeds 3 --out docs/results/h200
-  python benchmarks/recipes.py --recipes ldam_drw_sam --dtypes float32,bfloat16 --seeds 3 --out docs/results/precision
+  python benchmarks/recipes.py --recipes ldam_drw_sam,ce_drw_sam --data cifar10,cifar100 --seeds 3 \
+      --out docs/results/h200
+  python benchmarks/recipes.py --recipes ldam_drw_sam --dtypes float32,bfloat16 --seeds 3 \
+      --out docs/results/precision
 
 Every run is `python launch.py --config=configs/RECIPE.py`; those already in --work are continued or
 only read, so the script may be stopped and started again. Flags behind `--` go to every run, for
 instance `-- --config.training.epochs=20`. Writes OUT/DATA/summary.json (records by
-docs/results/schema.json), report.html and pictures for each data set, and prints a Markdown table. On
-one GPU, in order of worth: ldam_drw_sam, ce_drw_sam, then ldam_drw, ce_drw, ce, and the rest.
+docs/results/schema.json), report.html and pictures for each data set, and prints a Markdown table.
+On one GPU, in order of worth: ldam_drw_sam, ce_drw_sam, then ldam_drw, ce_drw, ce, and the rest.
 --together trains the seeds of a recipe in one run.
 """
 
@@ -82,7 +84,8 @@ def main() -> None:
             ]
             records.save(options.out / name / "summary.json", figures)
             print(
-                f"{name}: {sum(len(summary.runs) for summary in summaries)} runs in {(time.monotonic() - began) / 60:.1f} minutes so far"
+                f"{name}: {sum(len(summary.runs) for summary in summaries)} runs in"
+                f" {(time.monotonic() - began) / 60:.1f} minutes so far"
             )
 
 
@@ -122,7 +125,8 @@ def markdown(summaries: list[dict]) -> str:
         )
         published = summary["published_best_epoch"]
         lines.append(
-            f"| {summary['title']} | {len(summary['seeds'])} | {pair(last['test_accuracy'])} | {groups}"
+            f"| {summary['title']} | {len(summary['seeds'])}"
+            f" | {pair(last['test_accuracy'])} | {groups}"
             f" | {pair(summary['best_epoch_accuracy'])} | {published if published else ''} |"
         )
     return "\n".join(lines)

@@ -147,7 +147,9 @@ def figure(
 
 
 def figure_of(summary: Summary, identifier: str, status: str = "") -> dict[str, Any]:
-    """The record of runs in their work directories; a short run if it ends before the recipe does."""
+    """The record of runs in their work directories;
+    a short run if it ends before the recipe does.
+    """
     import jax  # here, since speeds are measured without it
 
     from ltjax import recipes

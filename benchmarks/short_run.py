@@ -133,8 +133,12 @@ def run_torch(
                 phase()
         seconds += time.monotonic() - began
         rate = len(labels) / (time.monotonic() - began)
-        print(f"PyTorch seed {seed} epoch {epoch + 1}/{options.epochs}  loss {total / len(labels):.4f}"
-              f"  acc {100 * correct / len(labels):.2f} %  {rate:.0f} images/s", flush=True)  # fmt: skip
+        print(
+            f"PyTorch seed {seed} epoch {epoch + 1}/{options.epochs}"
+            f"  loss {total / len(labels):.4f}  acc {100 * correct / len(labels):.2f} %"
+            f"  {rate:.0f} images/s",
+            flush=True,
+        )
     model.eval()
     with torch.no_grad():
         test = torch.from_numpy(dataset.test_images.transpose(0, 3, 1, 2).copy())
@@ -174,7 +178,8 @@ def report(
 ) -> None:
     rows = ["accuracy", "many", "medium", "few"]
     print(
-        f"\nLDAM+DRW+SAM (rho {options.rho}), CIFAR-10-LT f = {options.factor}, {options.epochs} epochs, last epoch, %"
+        f"\nLDAM+DRW+SAM (rho {options.rho}), CIFAR-10-LT f = {options.factor},"
+        f" {options.epochs} epochs, last epoch, %"
     )
     print(
         f"{'':10s}"
@@ -203,8 +208,11 @@ def report(
     )
     means = {side: float(np.mean([run["accuracy"] for run in each])) for side, each in runs.items()}
     spread = {side: float(np.ptp([run["accuracy"] for run in each])) for side, each in runs.items()}
-    print(f"means differ by {100 * abs(means['ltjax'] - means['PyTorch']):.2f} points; spread between seeds: "
-          + ", ".join(f"{side} {100 * value:.2f}" for side, value in spread.items()))  # fmt: skip
+    print(
+        f"means differ by {100 * abs(means['ltjax'] - means['PyTorch']):.2f} points;"
+        " spread between seeds: "
+        + ", ".join(f"{side} {100 * value:.2f}" for side, value in spread.items())
+    )
     figures = [record(options, side, each, counts, names) for side, each in runs.items()]
     records.save(options.out.with_suffix(".json"), figures)
     draw(options.out.with_suffix(".png"), runs, names, counts)
@@ -277,7 +285,8 @@ def draw(path: Path, runs: dict[str, list[dict]], names: list[str], counts: np.n
     )
     axes.set_ylabel("test accuracy, %")
     axes.set_title(
-        "The same short LDAM+DRW+SAM run in ltjax and PyTorch: mean over seeds, whiskers the extremes",
+        "The same short LDAM+DRW+SAM run in ltjax and PyTorch: mean over seeds,"
+        " whiskers the extremes",
         fontsize=10,
     )
     axes.legend(frameon=False)

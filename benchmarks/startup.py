@@ -99,7 +99,8 @@ def main() -> None:
                     )
         first, later = (min(row[start]) for start in row)
         print(
-            f"{what:18}: first start {first:5.1f} s, later {later:5.1f} s, {later / first:.2f} of it",
+            f"{what:18}: first start {first:5.1f} s, later {later:5.1f} s,"
+            f" {later / first:.2f} of it",
             flush=True,
         )
     if options.out:

@@ -1,14 +1,17 @@
 """Runs one of the three published systems row by row and writes its table, ours beside the
 source's.
 
-  python benchmarks/systems.py a --out docs/results/system_a                   the four training modes, ResNet-18
-  python benchmarks/systems.py b --out docs/results/system_b                   ResLT over alpha
-  python benchmarks/systems.py c --out docs/results/system_c -- --config.init_from=efficientnet_b0.pth
+  python benchmarks/systems.py a --out docs/results/system_a   the four training modes, ResNet-18
+  python benchmarks/systems.py b --out docs/results/system_b   ResLT over alpha
+  python benchmarks/systems.py c --out docs/results/system_c \
+      -- --config.init_from=efficientnet_b0.pth
 
 Each row is a run of launch.py (or several, over --seeds); those already in --work are continued or
 only read, so the script may be stopped and started again. Flags behind `--` go to every run: `--
---config.training.batch_size=64`. --epochs shortens the schedules, --rows takes only rows whose name contains one of these. In system c the five decoupled methods share the first stage: it is trained once, and each
-classifier starts from it. Writes OUT/summary.json (records), OUT/report.html and pictures, and prints the table.
+--config.training.batch_size=64`. --epochs shortens the schedules, --rows takes only rows whose name
+contains one of these. In system c the five decoupled methods share the first stage: it is trained
+once, and each classifier starts from it. Writes OUT/summary.json (records), OUT/report.html and
+pictures, and prints the table.
 """
 
 from __future__ import annotations
@@ -149,7 +152,8 @@ def main() -> None:
             ]
             if row.start:
                 flags.append(
-                    f"--config.init_from={options.work / f'{options.system}-{folder(row.start)}' / f'seed{seed}'}"
+                    "--config.init_from="
+                    f"{options.work / f'{options.system}-{folder(row.start)}' / f'seed{seed}'}"
                 )
             train(row.recipe, options.data, [seed], workdir, flags)
             workdirs[row.name].append(workdir / f"seed{seed}")

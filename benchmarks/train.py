@@ -1,20 +1,25 @@
 """Training speed of LDAM + DRW + SAM with ResNet-32 on CIFAR-10-LT: ltjax against PyTorch on the
 same device, in one run.
 
-  python benchmarks/train.py --out docs/results/train_cpu.json        under 10 minutes on a CPU or a GPU
-  python benchmarks/train.py --tries --out docs/results/train_tries.json        what may make ltjax faster on a GPU
+  python benchmarks/train.py --out docs/results/train_cpu.json
+      under 10 minutes on a CPU or a GPU
+  python benchmarks/train.py --tries --out docs/results/train_tries.json
+      what may make ltjax faster on a GPU
 
 Every variant trains the recipe's own step (batch 128, crop, flip, both SAM passes, momentum, weight
 decay) on 12,406 images of random pixels with the counts of CIFAR-10-LT; variants run in processes
 of their own. A figure is the median rate over --repeats stretches of --steps steps, after
 compilation and as many warm-up steps; on a CPU the variants' stretches take turns.
 
-  ltjax             float32; on a GPU whole epochs in one call, also in bfloat16, and 8 seeds together in one program (images of all)
+  ltjax             float32; on a GPU whole epochs in one call, also in bfloat16, and 8 seeds
+                    together in one program (images of all)
   ltjax, no SAM     the same with one pass a step
-  PyTorch           eager, contiguous NCHW, augmentation as tensor operations on the batch; on a GPU the images come from a DataLoader
-                    with workers, as in the authors' program, and cuDNN's benchmark mode is on
-  PyTorch, tuned    on a CPU: channels_last, eager and through torch.compile; on a GPU: images and augmentation on the GPU, channels_last,
-                    bfloat16 autocast, torch.compile with CUDA graphs
+  PyTorch           eager, contiguous NCHW, augmentation as tensor operations on the batch; on a GPU
+                    the images come from a DataLoader with workers, as in the authors' program, and
+                    cuDNN's benchmark mode is on
+  PyTorch, tuned    on a CPU: channels_last, eager and through torch.compile; on a GPU: images and
+                    augmentation on the GPU, channels_last, bfloat16 autocast, torch.compile with
+                    CUDA graphs
 """
 
 from __future__ import annotations
@@ -226,9 +231,14 @@ def loader(images, labels, device):
     import torch
 
     loaded = torch.utils.data.DataLoader(
-        torch.utils.data.TensorDataset(images, labels), BATCH, shuffle=True, drop_last=True, num_workers=4, pin_memory=True,
+        torch.utils.data.TensorDataset(images, labels),
+        BATCH,
+        shuffle=True,
+        drop_last=True,
+        num_workers=4,
+        pin_memory=True,
         persistent_workers=True,
-    )  # fmt: skip
+    )
     while True:
         for x, y in loaded:
             yield x.to(device, non_blocking=True), y.to(device, non_blocking=True)
@@ -441,8 +451,10 @@ def main() -> None:
         row["recipe_seconds"] = RECIPE_IMAGES / row["images_per_second"]
         floor = FLOOR_SECONDS.get(row["device"].removeprefix("1 x "))
         print(
-            f"{row['images_per_second']:9.0f} images/s ({row['spread'][0]:.0f} to {row['spread'][1]:.0f})  {name}: first step after"
-            f" {row['compiling_seconds']:.1f} s, {row['peak_device_mib'] or row['peak_host_mib']} MiB, {row['device']};"
+            f"{row['images_per_second']:9.0f} images/s"
+            f" ({row['spread'][0]:.0f} to {row['spread'][1]:.0f})  {name}:"
+            f" first step after {row['compiling_seconds']:.1f} s,"
+            f" {row['peak_device_mib'] or row['peak_host_mib']} MiB, {row['device']};"
             f" the recipe's 200 epochs in {row['recipe_seconds'] / 60:.1f} minutes"
             + (f", {row['recipe_seconds'] / floor:.0f} times the floor" if floor else ""),
             flush=True,

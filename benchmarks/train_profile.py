@@ -38,7 +38,9 @@ NOT_WORK = (
 
 
 def operations(trace: Path) -> tuple[Counter[str], float]:
-    """Nanoseconds a kind of operation on the device's busiest line, and from its first to its last."""
+    """Nanoseconds a kind of operation on the device's busiest line,
+    and from its first to its last.
+    """
     import jax
 
     [file] = trace.rglob("*.xplane.pb")
@@ -88,7 +90,8 @@ def main() -> None:
     whole /= 1e6 * steps
     per_step["not named, or waiting"] = whole - sum(per_step.values())
     print(
-        f"{whole:.3f} ms a step of {options.seeds * BATCH} images on one of {len(built.devices)} x {device.device_kind}"
+        f"{whole:.3f} ms a step of {options.seeds * BATCH} images"
+        f" on one of {len(built.devices)} x {device.device_kind}"
     )
     for name, milliseconds in sorted(per_step.items(), key=lambda item: -item[1])[:20]:
         print(f"{milliseconds:10.3f} ms {100 * milliseconds / whole:5.1f} %  {name[:100]}")

@@ -92,15 +92,16 @@ def get_config() -> ConfigDict:
     config.data.profile = placeholder(str)  # exponential, step, single_majority, counts, full
     config.data.factor = 0.01  # n_min / n_max (exponential, step)
     config.data.max_count = 0  # images of the fullest class; 0 is all it has
-    # Images of each class (profile "counts"), in the order of the source: CIFAR's labels, a list's, a
-    # folder's names in the alphabet.
+    # Images of each class (profile "counts"), in the order of the source: CIFAR's labels, a list's,
+    # a folder's names in the alphabet.
     config.data.counts = ()
     config.data.majority_class = 3  # in that order (profile "single_majority")
     config.data.majority_count = placeholder(int)  # images that class keeps
     config.data.minority_count = placeholder(int)  # images each other class keeps
     # which images are kept; apart from `seed`, so that all seeds share a subset
     config.data.subset_seed = 0
-    # normalisation a channel, of pixels in [0, 1]; () measures it on the training images (in memory)
+    # normalisation a channel, of pixels in [0, 1]; () measures it on the training images
+    # (in memory)
     config.data.mean = placeholder(tuple)
     config.data.std = placeholder(tuple)  # of each channel, above 0
     # (in memory) 3 repeats grey images, for weights of photographs; 0 is their own

@@ -1,4 +1,5 @@
-"""Photographs of one's own from ImageNet weights: a pretrained network, balanced softmax, small rates.
+"""Photographs of one's own from ImageNet weights: a pretrained network, balanced softmax, small
+rates.
 
 Source: ours: the new classifier alone first, on features that stay (Kumar et al., ICLR 2022,
   arXiv:2202.10054), then the whole network at a tenth of its rate with a cosine to 0; balanced

@@ -1,5 +1,5 @@
-"""Focal-SAM: logit adjustment, of whose loss a share of each class, larger the rarer it is, is taken
-after SAM's perturbation, which that share alone decides.
+"""Focal-SAM: logit adjustment, of whose loss a share of each class, larger the rarer it is, is
+taken after SAM's perturbation, which that share alone decides.
 
 Source: Li et al., ICML 2025, arXiv:2505.01660; the authors' commands. On CIFAR-100-LT the share is
   nearly the same for all classes (0.69 to 0.80), on CIFAR-10-LT it is not (0.11 to 0.49).

@@ -1,5 +1,5 @@
-"""ImbSAM: cross-entropy whose tail classes' part alone is taken after SAM's perturbation, which that
-part alone decides.
+"""ImbSAM: cross-entropy whose tail classes' part alone is taken after SAM's perturbation, which
+that part alone decides.
 
 Source: Zhou et al., ICCV 2023, arXiv:2308.07815; the authors' command: ResNet-34 with a small stem
   (21 million parameters, not ResNet-32), and their program's tail loss, twice the paper's. Their

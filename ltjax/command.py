@@ -25,7 +25,8 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     "",
-    "Folder of the run, or of seeds trained together; runs/NAME-DATA-seedN by default. Several for a report: A,B,C.",
+    "Folder of the run, or of seeds trained together; runs/NAME-DATA-seedN by default."
+    " Several for a report: A,B,C.",
 )
 _MODE = flags.DEFINE_enum(
     "mode",
@@ -55,8 +56,8 @@ _INPUT = flags.DEFINE_string(
     "input",
     "",
     "(predict) A folder of images, an image, a list (a path a line), a .csv or an .npz."
-    " (inspect, without --config) A folder with a sub-folder a class or with train.csv and test.csv,"
-    " a .csv or an .npz.",
+    " (inspect, without --config) A folder with a sub-folder a class or with train.csv and"
+    " test.csv, a .csv or an .npz.",
 )
 _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint", "last", ["last", "best"], "(predict, export) Which epoch."
@@ -64,8 +65,8 @@ _CHECKPOINT = flags.DEFINE_enum(
 _PRIOR = flags.DEFINE_string(
     "prior",
     "",
-    "(predict, export) How frequent the classes are where the images come from: train, uniform, or counts"
-    " 120,30,7; as the run assumes by default.",
+    "(predict, export) How frequent the classes are where the images come from: train,"
+    " uniform, or counts 120,30,7; as the run assumes by default.",
 )
 _FLIP = flags.DEFINE_bool("flip", False, "(predict) Average with the mirrored image.")
 _FIVE_CROP = flags.DEFINE_bool("five_crop", False, "(predict) Average over middle and corners.")
@@ -108,7 +109,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
         return flags.FLAGS(argv)
     except Exception as error:  # absl and ml_collections raise many types; each means a wrong flag
         _fail(
-            f"{_flag_error(error)} ({_command()} --help lists the flags, configs/base.py the fields)"
+            f"{_flag_error(error)}"
+            f" ({_command()} --help lists the flags, configs/base.py the fields)"
         )
 
 
@@ -257,8 +259,8 @@ def _inspect() -> None:
 
     if (_CONFIG.value is None) == (not _INPUT.value):
         raise ValueError(
-            "--mode=inspect needs --input=PATH (a folder with a sub-folder a class or with train.csv"
-            " and test.csv, a .csv or an .npz) or --config with its data, one of them"
+            "--mode=inspect needs --input=PATH (a folder with a sub-folder a class or with"
+            " train.csv and test.csv, a .csv or an .npz) or --config with its data, one of them"
         )
     if _INPUT.value:
         dataset, groups = data.opened(_INPUT.value), None
@@ -350,7 +352,9 @@ def _config():
 
 
 def _flag_error(error: Exception) -> str:
-    """The error as one line; ml_collections' own repeat the whole config and escape their quotes."""
+    """The error as one line; ml_collections' own repeat the whole config
+    and escape their quotes.
+    """
     text = str(error).replace("\\n", " ").replace("\\'", "'")
     if "has no attribute 'get_config'" in text:
         return "the file of --config has no get_config(); expected one that returns a ConfigDict"
@@ -386,8 +390,8 @@ def _lost(error: Exception) -> NoReturn:
     """Ends at once: leaving in good order would wait for the process that is gone."""
     reason = " ".join(str(error).split())[:160]
     print(
-        f"{_program()}: another process was lost or failed ({reason}); start all of them again: the same command continues from the last"
-        " checkpoint",
+        f"{_program()}: another process was lost or failed ({reason});"
+        " start all of them again: the same command continues from the last checkpoint",
         file=sys.stderr,
         flush=True,
     )

@@ -36,7 +36,9 @@ def join_processes(coordinator: str = "", num_processes: int = -1, process_id: i
     Raises:
       ValueError: nothing found, or the others did not come within five minutes. One line.
     """
-    faulthandler.disable()  # a lost process ends the others by an abort: JAX's message says so, a dump of every thread would bury it
+    # A lost process ends the others by an abort: JAX's message says so, a dump of every thread
+    # would bury it.
+    faulthandler.disable()
     try:
         jax.distributed.initialize(
             coordinator_address=coordinator or None,
@@ -48,7 +50,8 @@ def join_processes(coordinator: str = "", num_processes: int = -1, process_id: i
     except Exception as error:  # of many kinds, from several layers
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
-            f"the processes could not join ({reason}); start each with --coordinator=HOST:PORT --num_processes=N --process_id=I,"
+            f"the processes could not join ({reason});"
+            " start each with --coordinator=HOST:PORT --num_processes=N --process_id=I,"
             " or with --distributed alone under Slurm, MPI, Kubernetes or on a TPU pod"
         ) from None
 
@@ -109,9 +112,13 @@ def use_devices(batch_size: int, cpu_devices: int = 0) -> list[jax.Device]:
         devices = devices[:wanted]
     if batch_size % len(devices):
         raise ValueError(
-            f"config.training.batch_size is {batch_size}; expected a multiple of the {len(devices)} {devices[0].platform} devices in use"
+            f"config.training.batch_size is {batch_size};"
+            f" expected a multiple of the {len(devices)} {devices[0].platform} devices in use"
         )
     return devices
+
+
+CPU_OPTIONS = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
 
 
 @functools.cache
@@ -122,14 +129,13 @@ def compiler_options() -> dict[str, bool]:
     nothing beside it, and the longer lives of its buffers cost a step of ResNet-32 about a tenth
     (docs/performance.md). Results are the same to the bit. Nothing where XLA has no such option.
     """
-    options = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
     if jax.default_backend() != "cpu":
         return {}
     try:
-        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+        jax.jit(lambda: 0, compiler_options=CPU_OPTIONS).lower().compile()
     except jax.errors.JaxRuntimeError:  # a newer XLA without it
         return {}
-    return options
+    return CPU_OPTIONS
 
 
 def batch_sharding(devices: list[jax.Device]) -> NamedSharding | None:
@@ -193,7 +199,9 @@ def put_batch(
 
 
 def peak_memory(used: list[jax.Device]) -> dict[str, int]:
-    """Most memory held so far, in MiB: of this process, and of its first device where that tells."""
+    """Most memory held so far, in MiB: of this process, and of its first device where
+    that tells.
+    """
     found = {}
     with contextlib.suppress(ImportError):  # there is none on Windows
         import resource

@@ -1,4 +1,7 @@
-"""Long-tailed class-count profiles, and the seeded choice of the images that fill them. NumPy only."""
+"""Long-tailed class-count profiles, and the seeded choice of the images that fill them.
+
+NumPy only.
+"""
 
 from __future__ import annotations
 
@@ -130,7 +133,8 @@ def subset(
     labels, counts = np.asarray(labels), _counts(class_counts)
     if labels.size and not 0 <= labels.min() <= labels.max() < len(counts):
         raise ValueError(
-            f"labels span {labels.min()}..{labels.max()}; expected 0..{len(counts) - 1}, one count a class"
+            f"labels span {labels.min()}..{labels.max()};"
+            f" expected 0..{len(counts) - 1}, one count a class"
         )
     generator = np.random.RandomState(seed)
     chosen = []
@@ -138,7 +142,8 @@ def subset(
         indices = np.flatnonzero(labels == label)
         if count > len(indices):
             raise ValueError(
-                f"class {label}: {count} images asked for, but the data set has {len(indices)}; lower the count"
+                f"class {label}: {count} images asked for, but the data set has {len(indices)};"
+                " lower the count"
             )
         generator.shuffle(indices)
         chosen.append(indices[:count])
@@ -166,6 +171,7 @@ def _counts(values: ArrayLike) -> np.ndarray:
     counts = np.asarray(values, np.int64)
     if counts.ndim != 1 or counts.min(initial=1) < 1:
         raise ValueError(
-            f"class {counts.argmin()} would have {counts.min()} images; expected at least 1 (raise the imbalance factor or the count)"
+            f"class {counts.argmin()} would have {counts.min()} images;"
+            " expected at least 1 (raise the imbalance factor or the count)"
         )
     return counts

@@ -235,7 +235,8 @@ def groups_by_index(num_classes: int, boundaries: Sequence[int]) -> dict[str, np
     """
     if len(boundaries) != 2 or not 0 < boundaries[0] < boundaries[1] < num_classes:
         raise ValueError(
-            f"group boundaries are {tuple(boundaries)}; expected two ascending class indices in 1..{num_classes - 1}"
+            f"group boundaries are {tuple(boundaries)};"
+            f" expected two ascending class indices in 1..{num_classes - 1}"
         )
     first, second = boundaries
     return dict(

@@ -177,7 +177,8 @@ def tell(summary: Summary, source: Source, output: Path) -> None:
     shown = [f"{name} {count:,}" for name, count in islice(summary.classes.items(), 10)]
     more = len(summary.classes) - len(shown)
     print(
-        f"{summary.images:,} images: {', '.join(shown)}{f' and {more} more classes' if more else ''}"
+        f"{summary.images:,} images:"
+        f" {', '.join(shown)}{f' and {more} more classes' if more else ''}"
     )
     left = f", {len(summary.unreadable):,} unreadable" if summary.unreadable else ""
     print(f"{output}{left}")

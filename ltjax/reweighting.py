@@ -121,7 +121,8 @@ def _counts(class_counts: ArrayLike) -> jax.Array:
         values = np.asarray(class_counts)
         if values.size and not values.min() >= 1:
             raise ValueError(
-                f"class_counts holds {values.min()} (class {values.argmin()}); expected at least 1 image a class"
+                f"class_counts holds {values.min()} (class {values.argmin()});"
+                " expected at least 1 image a class"
             )
     return jnp.asarray(class_counts, jnp.result_type(float))
 

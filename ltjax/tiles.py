@@ -9,8 +9,8 @@ from PIL import Image, ImageFont
 
 
 def tile(image: np.ndarray, pixels: int) -> Image.Image:
-    """The middle square of an image uint8 [H, W, C] at `pixels` a side, its own pixels visible where
-    it is small; of other than colour images the first channel.
+    """The middle square of an image uint8 [H, W, C] at `pixels` a side, its own pixels visible
+    where it is small; of other than colour images the first channel.
     """
     side = min(image.shape[:2])
     top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2

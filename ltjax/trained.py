@@ -1,4 +1,5 @@
-"""A finished run as an object: `ltjax.load(path)` (`ltjax.loading`) gives a `Trained`, which predicts.
+"""A finished run as an object: `ltjax.load(path)` (`ltjax.loading`) gives a `Trained`, which
+predicts.
 
 Classes are numbered and named here as the user has them, whatever order the trainer used.
 """
@@ -253,7 +254,9 @@ class Trained:
         return np.concatenate([views, views[:, :, :, ::-1]], axis=1)
 
     def _outputs(self, views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Scaled logits [B, V, C], columns by id, and features [B, V, D] of views [B, V, H, W, C]."""
+        """Scaled logits [B, V, C], columns by id, and features [B, V, D]
+        of views [B, V, H, W, C].
+        """
         flat = views.reshape(-1, *views.shape[2:])
         made = []
         for first in range(0, len(flat), self._sizes[-1]):

@@ -1,5 +1,5 @@
-"""Classifiers after training against PyTorch, float64: formulas to 1e-12 relative, a head's parameters
-after two epochs of SGD to 1e-9 (rounding, carried on through 12 steps).
+"""Classifiers after training against PyTorch, float64: formulas to 1e-12 relative, a head's
+parameters after two epochs of SGD to 1e-9 (rounding, carried on through 12 steps).
 """
 
 import dataclasses
@@ -161,7 +161,9 @@ def test_nearest_class_mean_is_pytorchs(kind):
 
 
 def test_label_aware_smoothing_is_the_losses_own():
-    """The heads' batch loss and `ltjax.losses` are written apart; in float64 they agree to rounding."""
+    """The heads' batch loss and `ltjax.losses` are written apart;
+    in float64 they agree to rounding.
+    """
     features, labels, kernel, bias, _ = data()
     how = posthoc.training(
         posthoc.HEADS["label_aware_smoothing"], COUNTS, learning_rate=0.1, epochs=1

@@ -36,7 +36,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def digits_config():
-    """A config that trains in seconds: ResNet-8 of width 4 on the digits, with LDAM, DRW and SAM."""
+    """A config that trains in seconds: ResNet-8 of width 4 on the digits, with LDAM,
+    DRW and SAM.
+    """
     from configs import quickstart
 
     config = quickstart.get_config()

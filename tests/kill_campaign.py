@@ -1,4 +1,5 @@
-"""A program that trains by launch.py's own command and is killed at chosen moments, again and again.
+"""A program that trains by launch.py's own command and is killed at chosen moments, again and
+again.
 
 It imports once and forks a process for each start, which takes a third of the time of a start.
 
@@ -46,7 +47,9 @@ def plan(seed: int, kills: int) -> list[tuple[str, int, float]]:
 
 
 def arm(name: str, calls: int, delay: float) -> None:
-    """Has this process killed `delay` seconds after the function was called once more than `calls`."""
+    """Has this process killed `delay` seconds after the function was called once more than
+    `calls`.
+    """
     owner, attribute = MOMENTS[name][:2]
     function, seen = getattr(owner, attribute), []
 

@@ -112,7 +112,9 @@ def test_mixing_gives_each_image_its_share_and_a_partner(mix):
         np.testing.assert_array_equal(np.sort(partner), np.arange(64))
         if mix is augment.mixup:
             np.testing.assert_allclose(mixed, lam * images + (1 - lam) * images[partner], rtol=1e-6)
-        else:  # every pixel is the image's or the partner's, the same place in all images, lam the share of its own
+        else:
+            # Every pixel is the image's or the partner's, the same place in all images, lam the
+            # share of its own.
             own, other = (
                 np.asarray(mixed == source).all(axis=3) for source in (images, images[partner])
             )

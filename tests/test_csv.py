@@ -139,13 +139,15 @@ WRONG = {
     "path,lable\nimages/0.png,owl\n": r"line 1: no column 'label'.*columns.label=lable",
     "path,label,groups\nimages/0.png,owl,1\n": "no column 'group'.*columns.group=groups .''",
     "path,label,Path\nimages/0.png,owl,x\n": "line 1: two columns are named 'path'",
-    "path,label\nimages/0.png,owl\nimages/1.png,\n": "line 3: column 'label' is empty; expected a l",
+    "path,label\nimages/0.png,owl\nimages/1.png,\n": "line 3: column 'label' is empty;"
+    " expected a l",
     "path,label\nimages/0.png,owl\n\nimages/1.png,owl,old\n": "line 4: 3 fields, the header has 2;"
     " put a field with a comma in it between",
     'path,label\nimages/0.png,"owl\nimages/1.png,owl\n': "line 2: .*a quote that is not closed",
     "path,label\nimages/0.png,owl\nimages/./0.png,bee\n": "line 3: images/./0.png is there already,"
     " in line 2 with another label; list it once",
-    "path,label\nimages/0.png,owl\nimages/x.png,bee\n": r"line 3: images/x.png is not under .*1 of 2",
+    "path,label\nimages/0.png,owl\nimages/x.png,bee\n": "line 3: images/x.png is not under"
+    " .*1 of 2",
     "path,label\nimages/0.png,owl\nimages\\1.png,bee\n": r"\(1 of 2 are not\); write / for",
     "path,label\nimages/0.png,owl\n": "one class, 'owl'; expected at least two",
     HEAD

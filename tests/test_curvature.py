@@ -1,4 +1,6 @@
-"""--mode=hessian: what it writes, that it continues, and that its figures are the dense Hessian's."""
+"""--mode=hessian: what it writes, that it continues, and that its figures
+are the dense Hessian's.
+"""
 
 import json
 

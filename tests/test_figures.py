@@ -1,4 +1,6 @@
-"""Every figure of a page is taken from a record; those of docstrings and of the README equal theirs."""
+"""Every figure of a page is taken from a record;
+those of docstrings and of the README equal theirs.
+"""
 
 import importlib
 import json

@@ -1,4 +1,6 @@
-"""SAM of a part of the loss: where it must be SAM or plain descent, in parts, and what is refused."""
+"""SAM of a part of the loss: where it must be SAM or plain descent, in parts,
+and what is refused.
+"""
 
 import jax
 import numpy as np

@@ -80,8 +80,10 @@ DRIVER = """
 addEventListener("load", () => {
   const table = document.querySelector("table.leaderboard");
   const rows = () => [...table.tBodies[0].rows].map((row) => row.id);
-  const heading = (name) => [...table.tHead.rows[0].cells].find((one) => one.textContent.trim() === name);
-  const order = (name) => { (heading(name).querySelector("[role=button]") || heading(name)).click(); };
+  const heading = (name) => [...table.tHead.rows[0].cells].\
+find((one) => one.textContent.trim() === name);
+  const order = (name) => { (heading(name).querySelector("[role=button]") || heading(name)).\
+click(); };
   const search = (words) => {
     const field = document.querySelector(".dt-search input");
     field.value = words;
@@ -108,7 +110,8 @@ def page(tmp_path_factory):
     shutil.copy(ROOT / "docs" / "leaderboard.md", source / "index.md")
     (source / "conf.py").write_text(
         f"import sys\nsys.path.insert(0, {str(ROOT / 'docs' / '_ext')!r})\n"
-        f"extensions = ['myst_parser', 'records']\nrecords_folder = {str(ROOT / 'docs/results')!r}\n"
+        "extensions = ['myst_parser', 'records']\n"
+        f"records_folder = {str(ROOT / 'docs/results')!r}\n"
         f"html_static_path = [{str(ROOT / 'docs' / '_static')!r}]\nhtml_theme = 'basic'\n"
         "suppress_warnings = ['myst.xref_missing']\n",
         encoding="utf-8",

@@ -1,4 +1,6 @@
-"""A link of the site that leads nowhere is found; so are pages' links to files of the repository."""
+"""A link of the site that leads nowhere is found;
+so are pages' links to files of the repository.
+"""
 
 import re
 import sys

@@ -97,7 +97,9 @@ def test_value_and_gradient_are_finite_for_huge_logits(name, soft):
 @pytest.mark.parametrize("classes", [1000, 8142])
 @pytest.mark.parametrize("soft", [False, True])
 def test_focal_and_soft_ldam_keep_their_digits_where_the_top_class_is_improbable(classes, soft):
-    """Near-uniform logits in float32 against float64: log(1 - p) of p near 0 has no digits of log p."""
+    """Near-uniform logits in float32 against float64: log(1 - p) of p near 0 has no digits
+    of log p.
+    """
     generator = np.random.default_rng(0)
     logits = generator.normal(0, 0.01, (8, classes)).astype(np.float32)
     labels = generator.dirichlet(np.ones(classes), 8) if soft else np.argmax(logits, axis=1)

@@ -69,7 +69,9 @@ def test_what_lies_outside_the_classes_is_refused_and_under_jit_counted_nowhere(
 
 
 def test_a_class_without_examples_has_no_part_in_means_over_classes():
-    """Recalls 0.8, unknown and 0.5; an empty matrix has no mean, and scores of 0 like its accuracy."""
+    """Recalls 0.8, unknown and 0.5; an empty matrix has no mean,
+    and scores of 0 like its accuracy.
+    """
     confusion = [[8, 2, 0], [0, 0, 0], [5, 0, 5]]
     assert metrics.balanced_accuracy(confusion) == pytest.approx(0.65)
     groups = {"many": np.array([0, 1]), "medium": np.array([1]), "few": np.array([1, 2])}

@@ -105,7 +105,9 @@ CONVOLUTIONS = {
 
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_convolutions_on_a_cpu_are_laxs(name):
-    """Value, both gradients, and the derivative of both along a direction (forward over reverse)."""
+    """Value, both gradients, and the derivative of both along a direction
+    (forward over reverse).
+    """
     (height, width, inputs, outputs), size, stride, padding, groups, by_lax = CONVOLUTIONS[name]
     options = {
         "window_strides": (stride, stride),
@@ -357,11 +359,14 @@ def test_a_checkpoint_is_unpacked_to_its_state_dict(tmp_path, keep):
     [
         (lambda a: a.pop("bn1.weight"), "1 names missing .bn1.weight., 0 unexpected"),
         (lambda a: a.update(extra=np.zeros(3)), "0 names missing, 1 unexpected .extra."),
-        (lambda a: a.update({"conv1.weight": np.zeros((16, 3, 5, 5))}), r"conv1.weight gives shape \(5, 5, 3, 16\)"),
+        (
+            lambda a: a.update({"conv1.weight": np.zeros((16, 3, 5, 5))}),
+            r"conv1.weight gives shape \(5, 5, 3, 16\)",
+        ),
         (lambda a: a["conv1.weight"].fill(np.nan), "conv1.weight holds values that are not finite"),
         (lambda a: a.pop("linear.weight"), "no 2-d linear.weight"),
     ],
-)  # fmt: skip
+)
 def test_state_dicts_that_do_not_fit_are_refused(change, told):
     arrays = {name: value.copy() for name, value in state_dict().items()}
     change(arrays)

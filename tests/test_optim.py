@@ -180,7 +180,8 @@ FROZEN_B = optax.multi_transform({True: optax.sgd(1.0), False: optax.set_to_zero
         ),
         (
             lambda sam: optax.chain(optax.apply_if_finite(optax.chain(sam), 3)),
-            r"inside optax.apply_if_finite .* outside, sam\(optax.apply_if_finite\(base, n\), rho\)",
+            r"inside optax.apply_if_finite .* outside,"
+            r" sam\(optax.apply_if_finite\(base, n\), rho\)",
         ),
         (
             lambda sam: optax.masked(sam, TRAINED),

@@ -150,7 +150,8 @@ def _append(line):
         (
             lambda f: (f / "train.txt").write_bytes(b"a.jpg 0\ncaf\xe9.jpg 0\n"),
             ValueError,
-            "train.txt, line 2: byte 0xe9 is not UTF-8; save the list as UTF-8, for instance: iconv",
+            "train.txt, line 2: byte 0xe9 is not UTF-8;"
+            " save the list as UTF-8, for instance: iconv",
         ),
         (
             lambda f: (f / "train.txt").write_bytes("a.jpg 0".encode("utf-16")),

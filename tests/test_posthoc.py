@@ -144,7 +144,8 @@ def test_calibration_figures_on_a_case_done_by_hand():
     count, confidence, correct = metrics.reliability(probabilities, labels, 2)
     np.testing.assert_allclose([count[1], confidence[1], correct[1]], [4, 0.8, 0.75])
     assert metrics.calibration_error(probabilities, labels, 2) == pytest.approx(0.05)
-    # Class 0: bin 0 says 0.3 twice where 0 are, bin 1 says 0.9 twice where 1 of 2 is; class 1 mirrors.
+    # Class 0: bin 0 says 0.3 twice where 0 are, bin 1 says 0.9 twice where 1 of 2 is; class 1
+    # mirrors.
     assert metrics.classwise_calibration_error(probabilities, labels, 2) == pytest.approx(0.35)
     nll = metrics.negative_log_likelihood(np.log(probabilities), labels)
     assert nll == pytest.approx(-np.log([0.9, 0.1, 0.7, 0.7]).mean())

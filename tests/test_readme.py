@@ -1,4 +1,6 @@
-"""What the README promises is there: its code runs, its links lead somewhere, CI runs its commands."""
+"""What the README promises is there: its code runs, its links lead somewhere,
+CI runs its commands.
+"""
 
 import re
 

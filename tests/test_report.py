@@ -240,7 +240,8 @@ def test_the_page_links_to_what_a_run_left_of_its_mistakes(tmp_path):
 
 CLICKS = """<script>
 const heading = (k) => document.querySelectorAll("table.sortable")[1].tHead.rows[0].cells[k];
-const first = () => document.querySelectorAll("table.sortable")[1].tBodies[0].rows[0].cells[0].textContent.trim();
+const first = () => document.querySelectorAll("table.sortable")[1].tBodies[0].rows[0].cells[0].\
+textContent.trim();
 const told = [first()];
 for (const k of [2, 2, 0, 0]) {
   heading(k).querySelector("button").focus();

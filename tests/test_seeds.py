@@ -160,7 +160,8 @@ def test_one_of_them_continues_alone(digits_config, trained):
 def test_seeds_at_different_steps_are_refused_with_where_they_stand(digits_config, trained):
     with pytest.raises(
         ValueError,
-        match=r"do not stand at the same step: seed3 at step 14, seed8 at step 14, seed9 at the start; train them",
+        match="do not stand at the same step: seed3 at step 14, seed8 at step 14,"
+        " seed9 at the start; train them",
     ):
         together(digits_config, trained, (3, 8, 9))
 
@@ -173,7 +174,8 @@ def test_one_that_diverges_is_named_and_the_others_keep_what_they_have(
     )
     with pytest.raises(
         loop.Diverged,
-        match="test loss of seed 8 is NaN or infinite at epoch 2, step 14; the last good checkpoint is kept",
+        match="test loss of seed 8 is NaN or infinite at epoch 2, step 14;"
+        " the last good checkpoint is kept",
     ):
         together(digits_config, tmp_path / "run")
     for seed in SEEDS:

@@ -357,7 +357,8 @@ def test_a_pattern_that_matches_nothing_names_what_there_is(crt_config):
     built = experiment.build(settings.resolve(crt_config))
     with pytest.raises(
         ValueError,
-        match=r"parameters.trainable 'head' matches no parameter; they begin with bn1, conv1, layer1_0",
+        match=r"parameters.trainable 'head' matches no parameter;"
+        r" they begin with bn1, conv1, layer1_0",
     ):
         built.enter(built.create_state(), 0, 1)
     crt_config.stage.classifier.parameters.update(trainable="linear", reset="head")
@@ -371,7 +372,8 @@ def test_a_new_target_needs_a_new_classifier(rotation_config):
     built = experiment.build(settings.resolve(rotation_config))
     with pytest.raises(
         ValueError,
-        match=r"parameters have another shape than before \(linear/bias, linear/kernel\); they must start anew",
+        match=r"parameters have another shape than before \(linear/bias, linear/kernel\);"
+        r" they must start anew",
     ):
         built.enter(built.create_state(), 0, 1)
 

@@ -403,7 +403,8 @@ def test_a_diverging_run_stops_with_its_epoch_and_step_and_keeps_the_last_good_c
     # NaN.
     with pytest.raises(
         loop.Diverged,
-        match=r"training loss is NaN or infinite at epoch 2, step 8; the last good checkpoint is kept",
+        match=r"training loss is NaN or infinite at epoch 2, step 8;"
+        r" the last good checkpoint is kept",
     ):
         train(digits_config, workdir)
     monkeypatch.setattr(settings, "learning_rate_schedule", at)

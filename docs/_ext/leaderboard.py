@@ -37,7 +37,10 @@ SECTIONS: dict[str, Callable[[Record], bool]] = {
     "after_training": lambda one: one["status"] == "classifier after training",
     "short": lambda one: one["status"] == "short run",
 }
-"""Name -> what stands in it. Short runs, and classifiers after training, stand apart from all else."""
+"""Name -> what stands in it.
+
+Short runs, and classifiers after training, stand apart from all else.
+"""
 LAST, BEST = "last epoch", "best epoch on test images"
 COLUMNS = (
     "method", "last epoch", "best epoch", "epoch not stated", "published", "figure", "source",
@@ -57,7 +60,9 @@ WIDE = ("method", "published", "network", "augmentation", "note", "device")
 
 
 def rows(records: dict[str, Record], section: str) -> list[Record]:
-    """Of a section: a method's figures together, ours first, then by the best figure of a method."""
+    """Of a section: a method's figures together, ours first,
+    then by the best figure of a method.
+    """
     found = [one for one in records.values() if "status" in one and SECTIONS[section](one)]
     best: dict[str, float] = {}
     for one in found:

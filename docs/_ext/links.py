@@ -1,5 +1,5 @@
-"""Every link of the built site leads somewhere: to a page, a file, an anchor; those that leave it are
-well-formed. Nothing is fetched.
+"""Every link of the built site leads somewhere: to a page, a file, an anchor; those that leave it
+are well-formed. Nothing is fetched.
 """
 
 from __future__ import annotations

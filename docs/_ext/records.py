@@ -4,9 +4,10 @@
     ```{measured} startup                                     a table, a function of tables.py
     ```{leaderboard} cifar10                                  a section of leaderboard.py
 
-A figure is named by its id, a measurement by its file; what follows are keys, and numbers that count
-the items of a list. Shares may be shown as per cent (`:.1%`, without the sign), and two values may be
-joined by " - ", " + ", " / " or " * ". A name or key that is not there ends the build.
+A figure is named by its id, a measurement by its file; what follows are keys, and numbers that
+count the items of a list. Shares may be shown as per cent (`:.1%`, without the sign), and two
+values may be joined by " - ", " + ", " / " or " * ". A name or key that is not there ends the
+build.
 """
 
 from __future__ import annotations

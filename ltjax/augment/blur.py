@@ -32,8 +32,8 @@ def gaussian_blur(images: jax.Array, sigma: jax.Array, size: int = 5) -> jax.Arr
     half = size // 2
     if size % 2 == 0 or not 0 < size <= 2 * min(images.shape[1:3]) - 1:
         raise ValueError(
-            f"blur of size {size} for images of {images.shape[1]}x{images.shape[2]}; expected an odd"
-            f" size of at most {2 * min(images.shape[1:3]) - 1}"
+            f"blur of size {size} for images of {images.shape[1]}x{images.shape[2]};"
+            f" expected an odd size of at most {2 * min(images.shape[1:3]) - 1}"
         )
     away = jnp.arange(-half, half + 1, dtype=jnp.float32)
     kernel = jnp.exp(-0.5 * jnp.square(away / sigma[:, None]))

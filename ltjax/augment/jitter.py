@@ -16,8 +16,9 @@ def color_jitter(images: jax.Array, factors: jax.Array, order: jax.Array) -> jax
 
     Args:
       images: [B, H, W, 3] in 0..255, uint8 or floating point.
-      factors: [B, 3] of brightness, contrast and saturation, at least 0, of which 1 changes nothing;
-        or [B, 4], with the hue's shift in turns of the colour circle, of which 0 changes nothing.
+      factors: [B, 3] of brightness, contrast and saturation, at least 0, of which 1 changes
+        nothing; or [B, 4], with the hue's shift in turns of the colour circle, of which 0 changes
+        nothing.
       order: int [B], which of the permutations of range(3) or range(4), in itertools' order, says
         what comes first, second, ...
 
@@ -57,7 +58,8 @@ def color_jitter(images: jax.Array, factors: jax.Array, order: jax.Array) -> jax
 
 
 def turn_hue(image: jax.Array, shift: jax.Array) -> jax.Array:
-    """Turns the hue of an image [..., 3] in 0..255 by `shift` turns of the colour circle; greys stay.
+    """Turns the hue of an image [..., 3] in 0..255 by `shift` turns of the colour circle; greys
+    stay.
 
     Source: torchvision's adjust_hue of floating-point images.
     """

@@ -30,8 +30,8 @@ def standard(
     cutout: int = 0,
     cutout_first: bool = False,
 ) -> jax.Array:
-    """Resized crop, crop and flip, colour jitter, grey, blur, policy, cutout, normalisation, in this
-    order: that of the programs that have both jitter and a policy (PaCo's and BCL's).
+    """Resized crop, crop and flip, colour jitter, grey, blur, policy, cutout, normalisation, in
+    this order: that of the programs that have both jitter and a policy (PaCo's and BCL's).
 
     Args:
       key: PRNG key; the first and third of its four parts are used, the others are free.

@@ -1,5 +1,5 @@
-"""Data sets: CIFAR, the embedded digits and the user's own as arrays, lists and folders of photographs as files;
-the long-tailed subset of each.
+"""Data sets: CIFAR, the embedded digits and the user's own as arrays, lists and folders of
+photographs as files; the long-tailed subset of each.
 """
 
 from __future__ import annotations
@@ -153,7 +153,8 @@ def class_counts(
     if profile == "counts":
         if len(counts) != num_classes:
             raise ValueError(
-                f"data.counts has {len(counts)} entries; expected {num_classes}, one a class of {dataset.name}"
+                f"data.counts has {len(counts)} entries;"
+                f" expected {num_classes}, one a class of {dataset.name}"
             )
         kept = _from_source_order(dataset, np.asarray(counts, np.int64))
         if kept.min() < 1:

@@ -16,7 +16,10 @@ Pair = tuple[Any, Any]
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """A file's arrays; nothing in it is executed. Raises ValueError, one line, where it has none."""
+    """A file's arrays; nothing in it is executed.
+
+    Raises ValueError, one line, where it has none.
+    """
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
@@ -119,8 +122,8 @@ def from_arrays(
         labels[split] = _labels(given_labels, f"{source}: {split} labels")
         if len(images[split]) != len(labels[split]):
             raise ValueError(
-                f"{source}: {split} has {len(images[split])} images and {len(labels[split])} labels;"
-                " expected as many"
+                f"{source}: {split} has {len(images[split])} images and"
+                f" {len(labels[split])} labels; expected as many"
             )
         if images[split].shape[1:] != images["train"].shape[1:]:
             raise ValueError(

@@ -151,8 +151,10 @@ def _found_in(layout: _Layout, place: Path) -> Dataset | None:
 
 def _ways(layout: _Layout) -> str:
     return (
-        f"give --config.data.dir=DIR or set LTJAX_DATA_DIR=DIR, where DIR holds {layout.archive} (from {layout.url}), or its unpacked"
-        f" folder {layout.folder}/, or a tensorflow-datasets folder {layout.name}/; or --config.data.name=digits, which needs none"
+        "give --config.data.dir=DIR or set LTJAX_DATA_DIR=DIR,"
+        f" where DIR holds {layout.archive} (from {layout.url}), or its unpacked"
+        f" folder {layout.folder}/, or a tensorflow-datasets folder {layout.name}/;"
+        " or --config.data.name=digits, which needs none"
     )
 
 
@@ -181,7 +183,8 @@ def _from_archive(layout: _Layout, archive: Path) -> Dataset:
                 pass
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise ValueError(
-            f"{archive}: truncated or corrupt archive ({error}); delete it and fetch {layout.url} again"
+            f"{archive}: truncated or corrupt archive ({error});"
+            f" delete it and fetch {layout.url} again"
         ) from None
     return _assemble(layout, lambda name: members[name], str(archive))
 
@@ -199,7 +202,8 @@ def _assemble(layout: _Layout, read: Callable[[str], bytes], source: str) -> Dat
     names = _unpickle(read, layout.meta_file, source).get(layout.names_key, [])
     if len(names) != layout.num_classes:
         raise ValueError(
-            f"{source}: {layout.meta_file} names {len(names)} classes; expected {layout.num_classes}"
+            f"{source}: {layout.meta_file} names {len(names)} classes;"
+            f" expected {layout.num_classes}"
         )
     return Dataset(
         name=layout.name,
@@ -238,7 +242,8 @@ def _batch(
         or data.shape[1] != 3072
     ):
         raise ValueError(
-            f"{source}: {name} holds no uint8 data of 3072 bytes an image; the file is not a CIFAR batch"
+            f"{source}: {name} holds no uint8 data of 3072 bytes an image;"
+            " the file is not a CIFAR batch"
         )
     try:
         labels = np.asarray(labels, np.int32)
@@ -248,7 +253,8 @@ def _batch(
         len(labels) and not 0 <= labels.min() <= labels.max() < layout.num_classes
     ):
         raise ValueError(
-            f"{source}: {name} has {len(data)} images but not as many labels in 0..{layout.num_classes - 1}"
+            f"{source}: {name} has {len(data)} images but not as many labels in"
+            f" 0..{layout.num_classes - 1}"
         )
     return np.ascontiguousarray(data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), labels
 

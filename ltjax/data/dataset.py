@@ -19,8 +19,8 @@ class Dataset:
       class_names: C names, in label order.
       source: where the bytes came from, for the record.
       notes: lines that its user should see.
-      class_ids: the user's id of each class in label order, a permutation of 0..C-1; () where labels
-        are the user's own.
+      class_ids: the user's id of each class in label order, a permutation of 0..C-1; () where
+        labels are the user's own.
       val_images, val_labels: of the validation split; none by default.
       train_groups: number of each training image's group (patient, camera, site), int [N]; None
         where none is told.
@@ -46,12 +46,13 @@ class Dataset:
             images, labels = getattr(self, f"{split}_images"), getattr(self, f"{split}_labels")
             if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(labels):
                 raise ValueError(
-                    f"{self.name} {split}: images {images.dtype}{list(images.shape)} with {len(labels)} labels;"
-                    " expected uint8 [N, H, W, C] and N labels"
+                    f"{self.name} {split}: images {images.dtype}{list(images.shape)} with"
+                    f" {len(labels)} labels; expected uint8 [N, H, W, C] and N labels"
                 )
             if len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:
                 raise ValueError(
-                    f"{self.name} {split}: labels span {labels.min()}..{labels.max()}; expected 0..{self.num_classes - 1}"
+                    f"{self.name} {split}: labels span {labels.min()}..{labels.max()};"
+                    f" expected 0..{self.num_classes - 1}"
                 )
 
     @property

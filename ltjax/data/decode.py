@@ -160,7 +160,9 @@ def _decoded(data: bytes, width: int = 0, height: int = 0) -> np.ndarray:
         try:
             return simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width)
         except ValueError:
-            pass  # odd colours or a warning of libjpeg: Pillow, which the published programs use, decides
+            # Odd colours or a warning of libjpeg: Pillow, which the published programs use,
+            # decides.
+            pass
     try:
         return _rgb(_opened(data))
     except Unreadable:
@@ -193,8 +195,8 @@ def _opened(data: bytes):
     except Exception as error:
         if data[:4] in _TIFF:
             raise Unreadable(
-                "a TIFF that is damaged, or of other channels or numbers than are read; expected 1, 3"
-                " or 4 channels of 8 or 16 bits (more channels: as arrays in an .npz)"
+                "a TIFF that is damaged, or of other channels or numbers than are read;"
+                " expected 1, 3 or 4 channels of 8 or 16 bits (more channels: as arrays in an .npz)"
             ) from None
         raise Unreadable("an empty file" if not data else _reason(error)) from None
 

@@ -52,6 +52,7 @@ def download_archive(url: str, sha256: str, folder: Path) -> Path:
         )
     except ValueError:
         raise ValueError(
-            f"{url}: the download's checksum does not match the published one; nothing was kept, try again"
+            f"{url}: the download's checksum does not match the published one;"
+            " nothing was kept, try again"
         ) from None
     return folder / name

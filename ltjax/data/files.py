@@ -48,7 +48,8 @@ class Images:
       reader: of encoded images.
       members: int64 [N], numbers in the reader.
       labels: int32 [N] in 0..C-1.
-      groups: number of each image's group (patient, camera, site), int [N]; None where none is told.
+      groups: number of each image's group (patient, camera, site), int [N]; None where none is
+        told.
     """
 
     reader: Reader
@@ -312,7 +313,8 @@ def root_folder(folder: str, kind: str) -> Path:
 def _list_file(root: Path, name: str, field: str) -> Path:
     if not name:
         raise ValueError(
-            f"config.data.{field} is empty; expected a file with a line an image: relative/path.jpg label"
+            f"config.data.{field} is empty; expected a file with a line an image:"
+            " relative/path.jpg label"
         )
     for path in (Path(name).expanduser(), root / name):
         if path.is_file():
@@ -366,7 +368,8 @@ def _check_paths(root: Path, lists: list[list[str]]) -> None:
         both = sum(count > 1 for count in shared.values())
         where = f"{both} of them in both lists" if both else "within a list"
         raise ValueError(
-            f"{len(twice)} paths are listed twice, {where}, such as {twice[0]}; list each image once"
+            f"{len(twice)} paths are listed twice, {where}, such as {twice[0]};"
+            " list each image once"
         )
     missing = missing_files(root, every)
     if missing:

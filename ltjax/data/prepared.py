@@ -82,8 +82,10 @@ def find_builder(name: str, folder: str):
     found = find_prepared(name, [Path(folder).expanduser()] if folder else [], version)
     if found is None:
         raise FileNotFoundError(
-            f"tfds:{name}: nothing prepared under {folder or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'}; prepare it with"
-            f" tensorflow-datasets (tfds build {name} --file_format=array_record) and give --config.data.dir=FOLDER"
+            f"tfds:{name}: nothing prepared under"
+            f" {folder or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'};"
+            " prepare it with tensorflow-datasets"
+            f" (tfds build {name} --file_format=array_record) and give --config.data.dir=FOLDER"
         )
     try:
         builder = tfds.builder_from_directory(str(found))
@@ -94,8 +96,9 @@ def find_builder(name: str, folder: str):
     features = builder.info.features
     if builder.info.file_format.value != "array_record" or not {"image", "label"} <= set(features):
         raise ValueError(
-            f"{found}: {builder.info.file_format.value} files of {', '.join(features)}; expected array_record files (prepare with"
-            " --file_format=array_record) with an image and a label"
+            f"{found}: {builder.info.file_format.value} files of {', '.join(features)};"
+            " expected array_record files (prepare with --file_format=array_record)"
+            " with an image and a label"
         )
     return builder
 

@@ -86,7 +86,9 @@ class Experiment:
         return full + (remainder > 0 and not self.config.training.drop_last)
 
     def stage_at(self, epoch: int) -> int:
-        """Number of the stage that an epoch belongs to; the last stage's for those behind the end."""
+        """Number of the stage that an epoch belongs to;
+        the last stage's for those behind the end.
+        """
         return max(
             k
             for k, stage in enumerate(self.stages)
@@ -108,8 +110,8 @@ class Experiment:
         )
 
     def settings(self, epoch: int) -> Settings:
-        """Learning rate, radius and class weights of an epoch, and how far the run (or its stage, if
-        that states the objective) is.
+        """Learning rate, radius and class weights of an epoch, and how far the run (or its stage,
+        if that states the objective) is.
         """
         stage = self.stages[self.stage_at(epoch)]
         config = stage.config
@@ -229,14 +231,16 @@ def build(config: ConfigDict, given: data.Dataset | None = None) -> Experiment:
         )
     if config.training.drop_last and len(dataset.train_labels) < config.training.batch_size:
         raise ValueError(
-            f"config.training.drop_last leaves no step: {len(dataset.train_labels)} images, batch {config.training.batch_size}"
+            f"config.training.drop_last leaves no step: {len(dataset.train_labels)} images,"
+            f" batch {config.training.batch_size}"
         )
     if not len(config.data.mean) and isinstance(dataset, data.Dataset):
         config = config.copy_and_resolve_references()
         config.data.mean, config.data.std = dataset.normalisation()
     if len(config.data.mean) != dataset.image_shape[-1]:
         raise ValueError(
-            f"config.data.mean is {config.data.mean}; expected {dataset.image_shape[-1]} values, one a channel"
+            f"config.data.mean is {config.data.mean};"
+            f" expected {dataset.image_shape[-1]} values, one a channel"
         )
     groups = class_groups(config.data, counts)
     stages = stages_of(config)
@@ -305,8 +309,8 @@ def _validated(
 
 
 def class_groups(config: ConfigDict, class_counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Many, medium and few as class ids, by a config's `data`: slices of the classes in the order of
-    descending counts (equal counts keep theirs), or thresholds.
+    """Many, medium and few as class ids, by a config's `data`: slices of the classes in the order
+    of descending counts (equal counts keep theirs), or thresholds.
 
     Raises:
       ValueError: slices that do not fit the classes.

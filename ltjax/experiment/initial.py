@@ -223,8 +223,9 @@ def taken_over(variables: Any, fresh: Any, pattern: str, where: str) -> dict:
     )
     if differing:
         raise ValueError(
-            f"{where}: {len(differing)} parameters have another shape than before ({', '.join(differing[:3])});"
-            " they must start anew (stage.NAME.parameters.reset or init_except, for instance linear)"
+            f"{where}: {len(differing)} parameters have another shape than before"
+            f" ({', '.join(differing[:3])}); they must start anew"
+            " (stage.NAME.parameters.reset or init_except, for instance linear)"
         )
     return unflatten_dict({path: new[path] if path in anew else old[path] for path in new})
 
@@ -245,7 +246,8 @@ def _check_channels(variables: dict, image_shape: tuple[int, ...], source: str) 
     if theirs != ours:
         grey = "; --config.data.channels=3 repeats grey images" if ours == 1 else ""
         raise ValueError(
-            f"config.init_from: {source} is for images of {theirs} channels, these have {ours}{grey}"
+            f"config.init_from: {source} is for images of {theirs} channels,"
+            f" these have {ours}{grey}"
         )
 
 

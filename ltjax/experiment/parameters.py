@@ -27,7 +27,8 @@ def split_parameters(params: Any, trainable: str) -> tuple[Any, Callable[[Any], 
     if not trained:
         names = sorted({path[0] for path in flat})
         raise ValueError(
-            f"config.parameters.trainable {trainable!r} matches no parameter; they begin with {', '.join(names)}"
+            f"config.parameters.trainable {trainable!r} matches no parameter;"
+            f" they begin with {', '.join(names)}"
         )
     return unflatten_dict(trained), lambda trained: unflatten_dict(
         {**frozen, **flatten_dict(trained)}

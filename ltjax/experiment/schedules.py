@@ -31,7 +31,8 @@ def learning_rate_schedule(
         milestones = [scaled(epoch) for epoch in rate.milestones]
         if len(rate.factors) != len(milestones):
             raise ValueError(
-                f"config.learning_rate.factors {rate.factors} and milestones {rate.milestones}: expected as many of one as of the other"
+                f"config.learning_rate.factors {rate.factors} and milestones {rate.milestones}:"
+                " expected as many of one as of the other"
             )
         schedule = warmup_piecewise(
             rate.base, scaled(rate.warmup_epochs), rate.factors, milestones, rate.warmup_start
@@ -48,7 +49,8 @@ def rho_schedule(
     if sam.schedule == "piecewise":
         if len(sam.rho_steps) != len(sam.milestones) + 1:
             raise ValueError(
-                f"config.sam.rho_steps {sam.rho_steps} and milestones {sam.milestones}: expected one step more than milestones"
+                f"config.sam.rho_steps {sam.rho_steps} and milestones {sam.milestones}:"
+                " expected one step more than milestones"
             )
         schedule = piecewise(sam.rho_steps, [scaled(epoch) for epoch in sam.milestones])
     elif sam.schedule == "linear":

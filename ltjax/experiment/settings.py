@@ -76,7 +76,8 @@ def resolve(config: ConfigDict) -> ConfigDict:
         rho_schedule(stage.config, *stage.span("sam"))
     if stages_of(config)[-1].config.target != "class":
         raise ValueError(
-            f"config.target is {stages_of(config)[-1].config.target!r} in the last stage; expected 'class', which is evaluated"
+            f"config.target is {stages_of(config)[-1].config.target!r} in the last stage;"
+            " expected 'class', which is evaluated"
         )
     return config
 
@@ -98,7 +99,8 @@ def check_one_seed(config: ConfigDict) -> None:
     """Raises ValueError where a config of several seeds can't be used."""
     if tuple(config.seeds):
         raise ValueError(
-            f"config.seeds is {tuple(config.seeds)}; expected () here: give --config.seed=K and, of such a run, --workdir=DIR/seedK"
+            f"config.seeds is {tuple(config.seeds)};"
+            " expected () here: give --config.seed=K and, of such a run, --workdir=DIR/seedK"
         )
 
 
@@ -122,28 +124,32 @@ def _check(config: ConfigDict, where: str = "") -> None:
         )
     if seeds and is_streamed(config.data.name):
         raise ValueError(
-            f"config.seeds is {seeds} with config.data.name {config.data.name!r}; photographs are decoded for one seed at a time:"
-            " give config.seed, and a run to each"
+            f"config.seeds is {seeds} with config.data.name {config.data.name!r};"
+            " photographs are decoded for one seed at a time: give config.seed, and a run to each"
         )
     if len(seeds) > 1 and config.training.patience and config.training.vmap_seeds == 1:
         raise ValueError(
-            f"config.training.patience is {config.training.patience} with config.training.vmap_seeds"
-            " 1: seeds end at different epochs then and train one after the other; expected -1 or 0"
+            f"config.training.patience is {config.training.patience} with"
+            " config.training.vmap_seeds 1: seeds end at different epochs then and train one"
+            " after the other; expected -1 or 0"
         )
     if len(seeds) > 1 and config.logging.wandb:
         raise ValueError(
-            f"config.seeds is {seeds} with config.logging.wandb, which follows one run at a time; give config.seed, and a run to each"
+            f"config.seeds is {seeds} with config.logging.wandb, which follows one run at a time;"
+            " give config.seed, and a run to each"
         )
     num_channels = len(config.data.mean)
     needed = is_streamed(config.data.name)  # those in memory are measured where there are none
     if len(config.data.std) != num_channels or (needed and not num_channels):
         raise ValueError(
-            f"config.data.std is {config.data.std}; expected {num_channels} values above 0, as many as data.mean"
+            f"config.data.std is {config.data.std};"
+            f" expected {num_channels} values above 0, as many as data.mean"
         )
     low, high = (*config.data.crop_scale, 0.0, 0.0)[:2]
     if len(config.data.crop_scale) != 2 or not 0 < low <= high <= 1:
         raise ValueError(
-            f"config.data.crop_scale is {config.data.crop_scale}; expected two shares of the area, ascending in (0, 1]"
+            f"config.data.crop_scale is {config.data.crop_scale};"
+            " expected two shares of the area, ascending in (0, 1]"
         )
     jitter = tuple(config.augment.jitter)
     if (
@@ -152,8 +158,9 @@ def _check(config: ConfigDict, where: str = "") -> None:
         or max(jitter[3:], default=0) > 0.5
     ):
         raise ValueError(
-            f"{where}config.augment.jitter is {jitter}; expected brightness, contrast and saturation"
-            " of at least 0, and where wanted the hue's of at most 0.5, or ()"
+            f"{where}config.augment.jitter is {jitter};"
+            " expected brightness, contrast and saturation of at least 0,"
+            " and where wanted the hue's of at most 0.5, or ()"
         )
     crop = tuple(config.augment.resized_crop)
     if len(crop) not in (0, 2) or list(crop) != sorted(crop):
@@ -165,24 +172,27 @@ def _check(config: ConfigDict, where: str = "") -> None:
     thresholds = tuple(config.data.group_thresholds)
     if len(thresholds) != 2 or thresholds[0] > thresholds[1]:
         raise ValueError(
-            f"config.data.group_thresholds is {thresholds}; expected two ascending numbers of images,"
-            " such as (20, 100): few below the first, many above the second"
+            f"config.data.group_thresholds is {thresholds};"
+            " expected two ascending numbers of images, such as (20, 100): few below the first,"
+            " many above the second"
         )
     if config.data.shorter_side < config.data.image_size:
         raise ValueError(
-            f"config.data.shorter_side is {config.data.shorter_side}; expected at least config.data.image_size, {config.data.image_size}"
+            f"config.data.shorter_side is {config.data.shorter_side};"
+            f" expected at least config.data.image_size, {config.data.image_size}"
         )
     if config.training.batch_size % config.training.accumulate:
         raise ValueError(
-            f"config.training.accumulate is {config.training.accumulate}; expected a divisor of config.training.batch_size,"
-            f" {config.training.batch_size}"
+            f"config.training.accumulate is {config.training.accumulate};"
+            f" expected a divisor of config.training.batch_size, {config.training.batch_size}"
         )
     for path in ("parameters.trainable", "parameters.reset", "init_except"):
         try:
             re.compile(get(config, path))
         except re.error as error:
             raise ValueError(
-                f"{where}config.{path} is {get(config, path)!r}; expected a regular expression ({error})"
+                f"{where}config.{path} is {get(config, path)!r};"
+                f" expected a regular expression ({error})"
             ) from None
     _check_objective(config, where)
 
@@ -254,7 +264,8 @@ def _fill(config: ConfigDict, defaults: ConfigDict, prefix: str = "") -> None:
                 config[name] = get(defaults, path)
             except KeyError:
                 raise ValueError(
-                    f"config.{path} has no value, nor has config.by_dataset for this data set; give --config.{path}=..."
+                    f"config.{path} has no value, nor has config.by_dataset for this data set;"
+                    f" give --config.{path}=..."
                 ) from None
 
 

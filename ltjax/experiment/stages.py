@@ -28,7 +28,8 @@ class Stage:
       published_epochs: how many its own milestones are stated for.
       states: sections that it states itself.
       starts_anew: whether the optimiser's state is dropped when it begins: the target or
-        objective, the optimiser or the parameters that train are others than before, or layers start anew.
+        objective, the optimiser or the parameters that train are others than before, or layers
+        start anew.
     """
 
     name: str

@@ -47,8 +47,10 @@ def model_card(trained: Trained) -> str:
 
 ## Model
 
-- Network: {config.model.name}, {sum(leaf.size for leaf in weights):,} parameters; started from {began} weights.
-- Takes: {"photographs" if is_streamed(config.data.name) else "images"}, uint8 [N, {height}, {width}, {channels}]. Gives: a probability for each class.
+- Network: {config.model.name}, {sum(leaf.size for leaf in weights):,} parameters; \
+started from {began} weights.
+- Takes: {"photographs" if is_streamed(config.data.name) else "images"}, \
+uint8 [N, {height}, {width}, {channels}]. Gives: a probability for each class.
 - Made by: ltjax {__version__}, recipe {config.name}, seed {config.seed}.
 - Contact: {BLANK}
 
@@ -59,15 +61,19 @@ def model_card(trained: Trained) -> str:
 
 ## Training data
 
-- Images: {counts.sum():,} of `{config.data.name}`; from {counts.max():,} to {counts.min():,} a class (imbalance {counts.max() / max(counts.min(), 1):.4g}).
+- Images: {counts.sum():,} of `{config.data.name}`; \
+from {counts.max():,} to {counts.min():,} a class \
+(imbalance {counts.max() / max(counts.min(), 1):.4g}).
 - Where they come from, how they were chosen and labelled, who consented: {BLANK}
 
 {_classes(trained)}
 
 ## Training
 
-- Loss: {stage.loss.name}{"" if objective == "classify" else f", objective {objective}"}, class weights {stage.reweighting.name}, sampler {stage.sampler.name}.
-- {config.training.epochs} epochs, batch {config.training.batch_size}, {stage.optimizer.name}, rate {stage.learning_rate.base:g} ({stage.learning_rate.schedule}), {decayed}{sam}.
+- Loss: {stage.loss.name}{"" if objective == "classify" else f", objective {objective}"}, \
+class weights {stage.reweighting.name}, sampler {stage.sampler.name}.
+- {config.training.epochs} epochs, batch {config.training.batch_size}, {stage.optimizer.name}, \
+rate {stage.learning_rate.base:g} ({stage.learning_rate.schedule}), {decayed}{sam}.
 - Method: {_source(config.name)}
 
 ## Figures
@@ -84,7 +90,8 @@ On which population, camera or site they hold, and how that was tested: {BLANK}
 
 ## Licence
 
-- Of these weights: {BLANK}; they are made from the training images{f" and from {config.init_from}" if config.init_from else ""}, whose licences count.
+- Of these weights: {BLANK}; they are made from the training \
+images{f" and from {config.init_from}" if config.init_from else ""}, whose licences count.
 - Of ltjax itself: Apache-2.0.
 
 ## Citation
@@ -93,7 +100,8 @@ On which population, camera or site they hold, and how that was tested: {BLANK}
 
 The software:
 
-    @software{{ltjax, title = {{ltjax: long-tailed image classification in JAX}}, version = {{{__version__}}}}}
+    @software{{ltjax, title = {{ltjax: long-tailed image classification in JAX}}, \
+version = {{{__version__}}}}}
 """
 
 

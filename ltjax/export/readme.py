@@ -27,7 +27,8 @@ def readme(trained: Trained, with_onnx: bool) -> str:
     )
     return f"""# {trained.config.model.name}, {trained.num_classes} classes
 
-Images are uint8 [N, {height}, {width}, {channels}] (NHWC, {"RGB" if channels == 3 else "grey"}), N as
+Images are uint8 [N, {height}, {width}, {channels}] (NHWC, {"RGB" if channels == 3 else "grey"}), \
+N as
 you like. {crop} `model.json` has the classes, the normalisation and the run's figures,
 `model_card.md` tells what the network was trained on and leaves room for what it is for.
 

@@ -181,8 +181,8 @@ def _absorb(progress: _Progress, image: jax.Array, j: jax.Array, key: jax.Array)
     alpha = overlaps[j]
     rest = _orthogonal(image - overlaps @ basis, basis)
     beta = jnp.linalg.norm(rest)
-    # What is left of a vanished residual is rounding of the size of eps |A| in the whole vector. Not
-    # more: in float32 real couplings of a narrow bulk beside large outliers are near that.
+    # What is left of a vanished residual is rounding of the size of eps |A| in the whole vector.
+    # Not more: in float32 real couplings of a narrow bulk beside large outliers are near that.
     vanished = beta <= 10.0 * jnp.finfo(beta.dtype).eps * norm
 
     def fresh():
@@ -203,7 +203,9 @@ _absorb_donated = jax.jit(_absorb, donate_argnums=0)
 
 
 def _orthogonal(vector: jax.Array, basis: jax.Array) -> jax.Array:
-    """The part of a vector outside the span of orthonormal rows (rows of zeros take nothing away)."""
+    """The part of a vector outside the span of orthonormal rows
+    (rows of zeros take nothing away).
+    """
     return vector - (basis @ vector) @ basis
 
 
@@ -211,7 +213,8 @@ def refuse_complex(flat: jax.Array) -> None:
     if jnp.issubdtype(flat.dtype, jnp.complexfloating):
         raise ValueError(
             f"matvec works on {flat.dtype}; expected real numbers: give a Hermitian operator X + iY"
-            " as the symmetric [[X, -Y], [Y, X]] on real and imaginary parts (every eigenvalue twice)"
+            " as the symmetric [[X, -Y], [Y, X]] on real and imaginary parts"
+            " (every eigenvalue twice)"
         )
 
 

@@ -116,7 +116,8 @@ class DatasetOperator:
         sizes = {len(leaf) for leaf in jax.tree.leaves(examples)}
         if len(sizes) != 1 or not min(sizes):
             raise ValueError(
-                f"examples have {sorted(sizes) or 'no'} entries; expected arrays of one length above 0"
+                f"examples have {sorted(sizes) or 'no'} entries;"
+                " expected arrays of one length above 0"
             )
         (size,) = sizes
         if weights is not None and np.shape(weights) != (size,):
@@ -126,7 +127,8 @@ class DatasetOperator:
         for path, leaf in jax.tree_util.tree_leaves_with_path(params):
             if not np.isfinite(np.asarray(leaf)).all():
                 raise ValueError(
-                    f"parameter {jax.tree_util.keystr(path)} holds values that are not finite; the run diverged"
+                    f"parameter {jax.tree_util.keystr(path)} holds values that are not finite;"
+                    " the run diverged"
                 )
         batch_size = min(batch_size, size) if sharding is None else batch_size
         shares = np.ones(size) if weights is None else np.asarray(weights, float)
@@ -183,9 +185,8 @@ class DatasetOperator:
                     for batch, share in parts[: keep_bytes // max(each, 1)]
                 ]
 
-            def by_batch(
-                vector,
-            ):  # without `self`: a cycle would hold the kept memory until the next garbage collection
+            # Without `self`: a cycle would hold the kept memory until the next garbage collection.
+            def by_batch(vector):
                 total = jax.tree.map(jnp.zeros_like, vector)
                 for linear in kept:
                     total = _added_linear(total, linear, vector)

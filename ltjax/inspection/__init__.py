@@ -1,5 +1,5 @@
-"""A first look at a data set: counts, sizes, duplicates, unreadable files, a picture of every class,
-and which recipe fits. Nothing is trained.
+"""A first look at a data set: counts, sizes, duplicates, unreadable files, a picture of every
+class, and which recipe fits. Nothing is trained.
 """
 
 from ltjax.inspection.findings import inspect

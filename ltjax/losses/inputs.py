@@ -32,8 +32,9 @@ def checked(logits: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]
         is_ids(labels) or jnp.issubdtype(labels.dtype, jnp.floating)
     ):
         raise ValueError(
-            f"labels are {labels.dtype}{list(labels.shape)} for logits {list(logits.shape)}; expected integer class ids"
-            f" {list(logits.shape[:-1])} or floating-point probabilities {list(logits.shape)}"
+            f"labels are {labels.dtype}{list(labels.shape)} for logits {list(logits.shape)};"
+            f" expected integer class ids {list(logits.shape[:-1])}"
+            f" or floating-point probabilities {list(logits.shape)}"
         )
     values = concrete(labels)
     if (
@@ -61,7 +62,8 @@ def counts_of(class_counts: ArrayLike, logits: jax.Array | None = None) -> jax.A
         raise ValueError(f"class_counts has shape {list(shape)}; expected {wanted}")
     if values is not None and values.size and not values.min() >= 1:
         raise ValueError(
-            f"class_counts holds {values.min()} (class {values.argmin()}); expected at least 1 image a class"
+            f"class_counts holds {values.min()} (class {values.argmin()});"
+            " expected at least 1 image a class"
         )
     return jnp.asarray(class_counts, jnp.result_type(float))
 

@@ -315,8 +315,9 @@ def weighted_mean(
         weights = labels.astype(losses.dtype) @ class_weights
     else:
         raise ValueError(
-            f"labels are {labels.dtype}{list(labels.shape)} for losses {list(losses.shape)}; expected class ids"
-            f" {list(losses.shape)} or probabilities {[*losses.shape, *class_weights.shape]}"
+            f"labels are {labels.dtype}{list(labels.shape)} for losses {list(losses.shape)};"
+            f" expected class ids {list(losses.shape)}"
+            f" or probabilities {[*losses.shape, *class_weights.shape]}"
         )
     return jnp.sum(weights * losses) / jnp.sum(weights)
 
@@ -369,12 +370,13 @@ def reslt(
         or not is_ids(labels)
     ):
         raise ValueError(
-            f"branch_logits are {list(branch_logits.shape)} with labels {labels.dtype}{list(labels.shape)};"
-            " expected [3, B, C] and class ids [B]"
+            f"branch_logits are {list(branch_logits.shape)} with labels"
+            f" {labels.dtype}{list(labels.shape)}; expected [3, B, C] and class ids [B]"
         )
     if np.shape(branch_masks) != (3, branch_logits.shape[-1]):
         raise ValueError(
-            f"branch_masks are {list(np.shape(branch_masks))}; expected [3, {branch_logits.shape[-1]}]"
+            f"branch_masks are {list(np.shape(branch_masks))};"
+            f" expected [3, {branch_logits.shape[-1]}]"
         )
     if not 0.0 <= beta <= 1.0:
         raise ValueError(f"beta is {beta}; expected a value in [0, 1]")

@@ -226,8 +226,9 @@ class BatchNorm(nn.Module):
         wide = x.astype(jnp.promote_types(dtype, jnp.float32))
         if train:
             axes = tuple(range(x.ndim - 1))
-            # One pass over the batch, less one of its values: E[x^2] - E[x]^2 cancels where the mean
-            # is large beside the deviation (float32, mean 1e3 and deviation 1: no digit is left).
+            # One pass over the batch, less one of its values: E[x^2] - E[x]^2 cancels where the
+            # mean is large beside the deviation (float32, mean 1e3 and deviation 1: no digit is
+            # left).
             near = jax.lax.stop_gradient(wide[(0,) * len(axes)])
             less = wide - near
             mean_less = jnp.mean(less, axes)

@@ -64,8 +64,8 @@ def create(name: str, num_classes: int, **options: Any) -> nn.Module:
     Args:
       name: a key of `MODELS`.
       num_classes: C >= 1.
-      **options: classifier="linear" | "normalized" | "scaled", dtype, param_dtype; width of the ResNets and
-        ResLT; zero_init of those for photographs; head of ResLT; number and
+      **options: classifier="linear" | "normalized" | "scaled", dtype, param_dtype; width of the
+        ResNets and ResLT; zero_init of those for photographs; head of ResLT; number and
         reduced of the experts; numerics,
         stochastic_depth and dropout of EfficientNet. The module's own docstring says more.
 

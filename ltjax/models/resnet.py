@@ -81,7 +81,8 @@ class Bottleneck(nn.Module):
         inner = self.channels * self.group_width // 64 * self.groups
         if inner < 1:
             raise ValueError(
-                f"{self.groups} groups of {self.group_width} / 64 of {self.channels} channels are empty; expected a greater width"
+                f"{self.groups} groups of {self.group_width} / 64 of {self.channels} channels are"
+                " empty; expected a greater width"
             )
         out = _conv(inner, 1, 1, "conv1", self.kernel_init(x.shape[-1], 1), **types)(x)
         out = nn.relu(BatchNorm(name="bn1", **types)(out, train=train))

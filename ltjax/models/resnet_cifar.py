@@ -84,7 +84,9 @@ def cifar_backbone(
     dtype: Any,
     param_dtype: Any,
 ) -> jax.Array:
-    """Stem and three stages, inside the calling module: the last map [B, H / 4, W / 4, widths[2]]."""
+    """Stem and three stages, inside the calling module: the last map
+    [B, H / 4, W / 4, widths[2]].
+    """
     types = {"dtype": dtype, "param_dtype": param_dtype}
     x = conv3x3(widths[0], 1, name="conv1", **types)(images)
     x = nn.relu(BatchNorm(name="bn1", **types)(x, train=train))

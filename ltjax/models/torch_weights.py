@@ -32,9 +32,9 @@ def from_torch(name: str, state_dict: Mapping[str, Any]) -> dict:
 
     Number of classes, kind of classifier, width and image channels are read from the arrays.
     EfficientNets may be named as in efficientnet-pytorch, torchvision or timm (see `numerics` of
-    the module for what else tells these apart). The prefixes "module." (DataParallel, AveragedModel)
-    and "_orig_mod." (torch.compile) are dropped; `num_batches_tracked` and `n_averaged` have no
-    counterpart and are ignored.
+    the module for what else tells these apart). The prefixes "module." (DataParallel,
+    AveragedModel) and "_orig_mod." (torch.compile) are dropped; `num_batches_tracked` and
+    `n_averaged` have no counterpart and are ignored.
 
     Args:
       name: a key of `ltjax.models.MODELS`.
@@ -70,7 +70,8 @@ def from_torch(name: str, state_dict: Mapping[str, Any]) -> dict:
     unexpected = sorted(set(arrays) - set(names.values()))
     if missing or unexpected:
         raise ValueError(
-            f"state dict does not fit {name}: {len(missing)} names missing{_some(missing)}, {len(unexpected)} unexpected{_some(unexpected)}"
+            f"state dict does not fit {name}: {len(missing)} names missing{_some(missing)},"
+            f" {len(unexpected)} unexpected{_some(unexpected)}"
         )
     variables = {}
     for path, leaf in template.items():
@@ -79,7 +80,8 @@ def from_torch(name: str, state_dict: Mapping[str, Any]) -> dict:
             raise ValueError(f"{names[path]} gives shape {value.shape}; {name} needs {leaf.shape}")
         if not np.isfinite(value).all():
             raise ValueError(
-                f"{names[path]} holds values that are not finite; the file is damaged or the run diverged"
+                f"{names[path]} holds values that are not finite;"
+                " the file is damaged or the run diverged"
             )
         variables[path] = jnp.asarray(value)
     return unflatten_dict(variables)
@@ -197,7 +199,8 @@ def _located(source: str) -> Path:
         ]
         if len(files) != 1:
             raise FileNotFoundError(
-                f"{source}: expected one weight file in the package, found {len(files)}; give the file itself"
+                f"{source}: expected one weight file in the package, found {len(files)};"
+                " give the file itself"
             )
         return files[0]
     if kind == "hub" and name:
@@ -212,7 +215,8 @@ def _located(source: str) -> Path:
         except Exception as error:  # network, name, permission: many types
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise FileNotFoundError(
-                f"{source}: can't be had from the hub ({reason}); download the file and give its path"
+                f"{source}: can't be had from the hub ({reason});"
+                " download the file and give its path"
             ) from None
     return Path(source)
 
@@ -233,7 +237,8 @@ def _read_pth(path: Path) -> dict[str, Any]:
         import torch
     except ImportError:
         raise ImportError(
-            f"{path}: reading a .pth file needs PyTorch (pip install torch); or convert it once to .npz or .safetensors"
+            f"{path}: reading a .pth file needs PyTorch (pip install torch);"
+            " or convert it once to .npz or .safetensors"
         ) from None
     return torch.load(path, map_location="cpu", weights_only=True)
 
@@ -256,7 +261,8 @@ def _options(name: str, arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Any
     stem = next((arrays[key] for key in _STEMS if key in arrays and arrays[key].ndim == 4), None)
     if head is None:
         raise ValueError(
-            f"state dict has no 2-d linear.weight; it has {len(arrays)} names{_some(sorted(arrays))}"
+            "state dict has no 2-d linear.weight;"
+            f" it has {len(arrays)} names{_some(sorted(arrays))}"
         )
     if stem is None:
         raise ValueError(

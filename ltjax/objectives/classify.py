@@ -1,4 +1,6 @@
-"""Classification: a loss of the logits, of images as they are or mixed (mixup, CutMix, Remix, CMO)."""
+"""Classification: a loss of the logits, of images as they are or mixed
+(mixup, CutMix, Remix, CMO).
+"""
 
 from __future__ import annotations
 

@@ -125,8 +125,8 @@ def sam(
         state = base.init(params)
         if mask is None and _has(state, optax.PartitionState):
             raise ValueError(
-                "sam around optax.multi_transform needs mask=..., bools like params: False for those"
-                " that stay frozen and are not to be perturbed (mask=True perturbs all)"
+                "sam around optax.multi_transform needs mask=..., bools like params: False for"
+                " those that stay frozen and are not to be perturbed (mask=True perturbs all)"
             )
         return SamState(jnp.zeros([], jnp.int32), state)
 
@@ -176,8 +176,8 @@ def _refuse_wrappers(params: Any) -> None:
     """One line where an optax wrapper would hand sam a part of what it needs."""
     if _has(params, optax.MaskedNode):
         raise ValueError(
-            "sam inside optax.masked or multi_transform sees only some parameters, and grad_fn needs"
-            " all: put it outside, sam(optax.multi_transform(...), rho, mask=...)"
+            "sam inside optax.masked or multi_transform sees only some parameters,"
+            " and grad_fn needs all: put it outside, sam(optax.multi_transform(...), rho, mask=...)"
         )
     # MultiSteps and apply_if_finite look at the first gradients alone, and nothing in init's
     # arguments tells of them; its callers do.

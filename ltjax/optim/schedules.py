@@ -39,7 +39,8 @@ def piecewise(values: Sequence[float], milestones: Sequence[int]) -> EpochSchedu
     """
     if len(values) != len(milestones) + 1 or list(milestones) != sorted(milestones):
         raise ValueError(
-            f"values {tuple(values)} with milestones {tuple(milestones)}; expected ascending milestones and one value more than milestones"
+            f"values {tuple(values)} with milestones {tuple(milestones)};"
+            " expected ascending milestones and one value more than milestones"
         )
     return lambda epoch: values[sum(epoch >= milestone for milestone in milestones)]
 

@@ -1,4 +1,5 @@
-"""Classifiers after training, on features computed once: formulas, heads, temperature, shifted tests.
+"""Classifiers after training, on features computed once: formulas, heads, temperature, shifted
+tests.
 
 Pure functions of arrays, for anyone's features; JAX and NumPy only. docs/posthoc.md says what they
 are good for; `--mode=posthoc` runs them all on a run.

@@ -13,7 +13,8 @@ NCM_KINDS = ("plain", "l2", "centered_l2")
 
 
 def tau_normalized(kernel: ArrayLike, tau: ArrayLike = 1.0) -> jax.Array:
-    """The classifier's weights with each class's norm taken to the power 1 - tau: w_c / ||w_c||^tau.
+    """The classifier's weights with each class's norm taken to the power 1 - tau:
+    w_c / ||w_c||^tau.
 
     Its logits are features @ kernel; the bias is dropped.
 

@@ -27,12 +27,15 @@ LOSSES = ("cross_entropy", "label_aware_smoothing", "balanced_softmax", "ldam")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-    """A classifier on features; `logits` says what it computes. Without the optional fields: linear.
+    """A classifier on features; `logits` says what it computes.
+
+    Without the optional fields: linear.
 
     Attributes:
       kernel: [D, C].
       bias: [C]; 0 where there is none.
-      length: 0 for a linear classifier; s > 0 for one of cosines, s * normalise(h) . normalise(w_c).
+      length: 0 for a linear classifier; s > 0 for one of cosines,
+        s * normalise(h) . normalise(w_c).
       omega, beta: of MARC; omega alone is LWS's scale. [C]
       scale, shift, direction, offset: of DisAlign. [C], [C], [D], [].
     """
@@ -125,7 +128,9 @@ def _calibrated(
 
 
 def _norms(classifier: Classifier) -> jax.Array:
-    """The classes' norms, which nothing trains, as the one row of a kernel that has the same ones."""
+    """The classes' norms, which nothing trains, as the one row of a kernel that
+    has the same ones.
+    """
     return jax.lax.stop_gradient(jnp.linalg.norm(classifier.weights, axis=0, keepdims=True))
 
 
@@ -409,8 +414,8 @@ def train(
 def batch_loss(
     how: Training, class_weights: jax.Array, scores: jax.Array, labels: jax.Array
 ) -> jax.Array:
-    """A batch's loss: the weighted mean of cross-entropy with smoothed labels, of scores [B, C] with
-    what is added to them and the margins taken off.
+    """A batch's loss: the weighted mean of cross-entropy with smoothed labels, of scores [B, C]
+    with what is added to them and the margins taken off.
     """
     own = jax.nn.one_hot(labels, scores.shape[-1], dtype=scores.dtype)
     log_probs = jax.nn.log_softmax(scores + how.added - how.margins * own)

@@ -89,7 +89,9 @@ def curves(summaries: Sequence[Summary]) -> Figure:
 
 
 def per_class(summaries: Sequence[Summary]) -> Figure:
-    """Test accuracy of each class in its training order, above the training counts on a log axis."""
+    """Test accuracy of each class in its training order, above the training counts
+    on a log axis.
+    """
     names = [literal(name) for name in summaries[0].runs[0].record["class_names"]]
     many = len(names) > 20
     figure, (top, bottom) = plt.subplots(

@@ -18,14 +18,15 @@ from matplotlib.figure import Figure
 from ltjax.report.tables import Table
 
 NOTE = (
-    "Test accuracy in %. What a method leaves open (tau, learning rate, epochs) is chosen on training"
-    " images held out with the same long tail, by balanced accuracy; default is the published value;"
-    " the oracle is the best of the candidates on the test set itself, so no result."
+    "Test accuracy in %. What a method leaves open (tau, learning rate, epochs) is chosen on"
+    " training images held out with the same long tail, by balanced accuracy; default is the"
+    " published value; the oracle is the best of the candidates on the test set itself, so no"
+    " result."
 )
 CALIBRATION_NOTE = (
     "ECE (expected calibration error), classwise ECE and NLL of the chosen classifiers, without and"
-    " with T, the temperature chosen on the held-out images. A reliability line above the diagonal is"
-    " too unsure, one below it too sure; a dot's area grows with its images."
+    " with T, the temperature chosen on the held-out images. A reliability line above the"
+    " diagonal is too unsure, one below it too sure; a dot's area grows with its images."
 )
 SHIFT_NOTE = (
     "Accuracy in % under long-tailed test priors, of the chosen classifiers as they are: forward"
@@ -201,7 +202,8 @@ def _side_by_side(found: Sequence[Classifiers]) -> Table:
             cells.append(
                 ""
                 if row is None
-                else f"{_percent(row['chosen']['accuracy'])} ({_percent(row['default']['accuracy'])})"
+                else f"{_percent(row['chosen']['accuracy'])}"
+                f" ({_percent(row['default']['accuracy'])})"
             )
         rows.append([title, *cells])
     return Table(

@@ -258,7 +258,9 @@ def _published(config: dict[str, Any]) -> float | None:
 
 
 def _titles(firsts: list[Run]) -> list[str]:
-    """Each group's title; where two would be the same, the fields that tell them apart are added."""
+    """Each group's title; where two would be the same, the fields that tell them apart
+    are added.
+    """
     titles = []
     for run in firsts:
         alike = [other for other in firsts if other.title == run.title]

@@ -1,4 +1,6 @@
-"""A batch whose parts pass through the network one after the other, to the whole batch's numbers."""
+"""A batch whose parts pass through the network one after the other,
+to the whole batch's numbers.
+"""
 
 from __future__ import annotations
 

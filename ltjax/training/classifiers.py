@@ -205,7 +205,9 @@ class Maker:
         return np.asarray(self._logits(classifiers[k], features))
 
     def _grid(self, name: str) -> list[tuple[float, int, float]]:
-        """Learning rate, epochs and distance from the default of each candidate, the default first."""
+        """Learning rate, epochs and distance from the default of each candidate,
+        the default first.
+        """
         head = HEADS[name]
         base = head.learning_rate * self._batch_size / 128
         pairs = {(1.0, head.epochs): 0.0}

@@ -96,8 +96,10 @@ def analyse(
         remaining = sum(len(other.indices) for other in left) - seen
         minutes = (time.monotonic() - began) / seen * remaining / 60
         say(
-            f"{subset.name}: {row['images']} images, loss {row['loss']:.4f}, eigenvalues {row['lambda_min']:.4g} to"
-            f" {row['lambda_max']:.4g} (ratio {row['ratio']:.4f}), trace {row['trace']:.4g} ± {row['trace_error']:.2g},"
+            f"{subset.name}: {row['images']} images, loss {row['loss']:.4f},"
+            f" eigenvalues {row['lambda_min']:.4g} to {row['lambda_max']:.4g}"
+            f" (ratio {row['ratio']:.4f}),"
+            f" trace {row['trace']:.4g} ± {row['trace_error']:.2g},"
             f" {row['seconds']:.0f} s; {minutes:.1f} minutes left"
         )
     return record
@@ -115,11 +117,13 @@ def _subsets(experiment: Experiment) -> Iterator[Subset]:
     for label in classes:
         if label not in chosen:
             raise ValueError(
-                f"config.hessian.classes holds {label}; expected classes in 0..{dataset.num_classes - 1}"
+                f"config.hessian.classes holds {label};"
+                f" expected classes in 0..{dataset.num_classes - 1}"
             )
         if not len(chosen[label]):
             raise ValueError(
-                f"class {label} has no {config.images} images to analyse; leave it out of config.hessian.classes"
+                f"class {label} has no {config.images} images to analyse;"
+                " leave it out of config.hessian.classes"
             )
         yield Subset(dataset.class_names[label], label, chosen[label])
     if config.whole:

@@ -393,6 +393,7 @@ class _Run:
             one.wait()
         seed = f" of seed {record.experiment.config.seed}" if len(self.records) > 1 else ""
         return (
-            f"{what}{seed} is NaN or infinite at epoch {epoch + 1}, step {step}; the last good checkpoint is kept in"
-            f" {record.checkpoints}. Try a lower config.learning_rate.base or config.sam.rho in another --workdir"
+            f"{what}{seed} is NaN or infinite at epoch {epoch + 1}, step {step};"
+            f" the last good checkpoint is kept in {record.checkpoints}."
+            " Try a lower config.learning_rate.base or config.sam.rho in another --workdir"
         )

@@ -296,7 +296,8 @@ class StreamedPrograms(Programs):
                 self._notes.append(f"unreadable image {len(self._seen)}: {name} ({what})")
         if training and (batch.labels < 0).any():
             raise ValueError(
-                f"none of the {len(batch.labels)} images of a batch can be read, such as {split.name(batch.unreadable[0])}"
+                f"none of the {len(batch.labels)} images of a batch can be read,"
+                f" such as {split.name(batch.unreadable[0])}"
             )
 
 

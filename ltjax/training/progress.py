@@ -117,7 +117,10 @@ class Display:
     def epoch(self, row: Mapping[str, Any]) -> None:
         """The line of a finished epoch."""
         width = len(str(self._epochs))
-        line = f"epoch {row['epoch'] + 1:{width}d}/{self._epochs}  loss {row['train_loss']:.4f}  acc {100 * row['train_accuracy']:5.2f} %"
+        line = (
+            f"epoch {row['epoch'] + 1:{width}d}/{self._epochs}  loss {row['train_loss']:.4f}"
+            f"  acc {100 * row['train_accuracy']:5.2f} %"
+        )
         if "val_accuracy" in row:
             balanced = 100 * row["val_balanced_accuracy"]
             line += f"  val loss {row['val_loss']:.4f}  balanced {balanced:5.2f} %"

@@ -163,7 +163,8 @@ def restore_together(records: Sequence[Record]) -> list[Restored] | None:
             for record, one in zip(records, found, strict=True)
         )
         raise ValueError(
-            f"the seeds do not stand at the same step: {told}; train them apart (--config.seed=K --workdir={records[0].path.parent}/seedK),"
+            f"the seeds do not stand at the same step: {told};"
+            f" train them apart (--config.seed=K --workdir={records[0].path.parent}/seedK),"
             " or give config.seeds those that do"
         )
     return whole

@@ -326,7 +326,9 @@ def _finish(
 
 
 class _Network:
-    """The network of one pass, called as an objective's `forward`; keeps the statistics after it."""
+    """The network of one pass, called as an objective's `forward`;
+    keeps the statistics after it.
+    """
 
     def __init__(self, recipe: Recipe, params: Any, batch_stats: Any, key: jax.Array) -> None:
         self.batch_stats = batch_stats

@@ -28,7 +28,8 @@ class Lock:
                 holder.read_text(encoding="utf-8").strip() if holder.exists() else "another process"
             )
             raise ValueError(
-                f"{workdir} is in use by {told}; wait for it to end, stop it, or use another --workdir"
+                f"{workdir} is in use by {told};"
+                " wait for it to end, stop it, or use another --workdir"
             ) from None
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         told = f"process {os.getpid()} on {socket.gethostname()}, since {since}\n"

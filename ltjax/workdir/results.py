@@ -30,7 +30,9 @@ def _finite(value: Any) -> Any:
 
 
 def shown(confusion: np.ndarray | None) -> list | np.ndarray | None:
-    """A matrix as a result holds it: int [C, C] as a nested list, above `LISTED` classes as it is."""
+    """A matrix as a result holds it: int [C, C] as a nested list,
+    above `LISTED` classes as it is.
+    """
     if confusion is None or len(confusion) > LISTED:
         return confusion
     return confusion.tolist()

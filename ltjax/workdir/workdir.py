@@ -153,11 +153,13 @@ class Workdir:
         differing = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
         if differing:
             told = ", ".join(
-                f"{name} ({'absent' if a is absent else a} there, {'absent' if b is absent else b} now)"
+                f"{name} ({'absent' if a is absent else a} there,"
+                f" {'absent' if b is absent else b} now)"
                 for name, (a, b) in sorted(differing.items())
             )
             raise ValueError(
-                f"{self.path} was made with another config: {told}; use another --workdir, or the same config to continue"
+                f"{self.path} was made with another config: {told};"
+                " use another --workdir, or the same config to continue"
             )
         self._check_images(before, now["data"]["digest"], now["data"]["source"])
 
