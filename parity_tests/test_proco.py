@@ -129,6 +129,8 @@ def test_no_gradient_reaches_the_means_and_bfloat16_is_computed_in_float32():
     halves = logits(features.astype(jnp.bfloat16), means)
     assert halves.dtype == jnp.float32
     assert np.isfinite(halves).all()
+    rounded = features.astype(jnp.bfloat16).astype(jnp.float32)
+    np.testing.assert_allclose(halves, logits(rounded, means), rtol=1e-6)
 
 
 def test_the_estimate_is_the_mean_of_all_features_seen():

@@ -13,6 +13,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from ltjax import augment
+from ltjax.augment import operations, policies
 from ltjax.augment.jitter import turn_hue
 from parity_tests import pretrained
 
@@ -128,6 +129,31 @@ def test_blur_is_torchvisions(functional, size):
         for image, s in zip(PHOTOGRAPHS, sigma, strict=True)
     ]
     np.testing.assert_allclose(ours, theirs, atol=2e-4)
+
+
+@pytest.mark.parametrize(("name", "bins"), [("AutoAugment", 10), ("RandAugment", 31)])
+def test_magnitudes_are_torchvisions(name, bins):
+    """On images of 40 x 24 pixels."""
+    size = height, width = 40, 24
+    policy = getattr(pretrained.import_torchvision().transforms, name)()
+    for operation, (magnitudes, signed) in policy._augmentation_space(bins, size).items():
+        for level in range(bins if len(magnitudes.shape) else 0):  # 0 of "Invert" and the like
+            made = policies._entry(operation, level, bins=bins, height=height, width=width)
+            for sign, value, row in zip((1, -1), *made[1:], strict=True):
+                wanted = sign * float(magnitudes[level]) if signed else float(magnitudes[level])
+                matrix = {
+                    "ShearX": (1, wanted, 0, 0, 1, 0),
+                    "ShearY": (1, 0, 0, wanted, 1, 0),
+                    "TranslateX": (1, 0, int(wanted), 0, 1, 0),
+                    "TranslateY": (1, 0, 0, 0, 1, int(wanted)),
+                    "Rotate": operations.rotation(wanted, height, width),
+                }.get(operation, (1, 0, 0, 0, 1, 0))
+                # Fixed-point numbers with 16 digits behind the point; torchvision's are float32.
+                np.testing.assert_allclose(row, operations.fixed_point(matrix), atol=2)
+                if operation in ("Brightness", "Color", "Contrast", "Sharpness"):
+                    assert value == pytest.approx(1 + wanted, abs=1e-6)
+                elif operation in ("Solarize", "Posterize"):
+                    assert value == pytest.approx(wanted, abs=1e-4)
 
 
 def test_chances_are_kept_and_images_differ():

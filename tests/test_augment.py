@@ -140,6 +140,48 @@ def test_cutmix_rectangles_have_the_drawn_area_on_average():
     assert 0.0 <= float(shares.mean()) - (1 - (1 / 2 - 1 / 5 + 1 / 48)) + 0.02 < 0.07
 
 
+def test_rectangles_are_centred_on_every_pixel_alike():
+    """Half an image wide: at the first of 4 pixels half of it is outside, and at the last none."""
+    rows = jax.vmap(
+        lambda key: augment.rectangle(key, jnp.zeros((1, 4, 4, 1)), jnp.asarray(0.75))[0][0, ..., 0]
+    )(jax.random.split(jax.random.key(0), 2000)).any(axis=2)
+    shares = [
+        np.mean([np.array_equal(row, wanted) for row in np.asarray(rows)])
+        for wanted in (
+            [True, False, False, False],
+            [True, True, False, False],
+            [False, True, True, False],
+            [False, False, True, True],
+        )
+    ]
+    np.testing.assert_allclose(shares, 0.25, atol=0.05)  # 5 deviations of 2,000 draws
+
+
+def test_contrast_is_standard_at_simclrs_strengths():
+    images = jax.random.randint(jax.random.key(1), (6, 16, 16, 3), 0, 256).astype(jnp.uint8)
+    own = {"resized_crop": (0.08, 1.0), "padding": 0, "flip": 0.5}
+    own |= {"jitter": (0.4, 0.4, 0.4, 0.1), "jitter_probability": 0.8, "grey": 0.2}
+    statistics = {"mean": (0.5,) * 3, "std": (0.25,) * 3}
+    ours = augment.contrast(jax.random.key(0), images, **statistics)
+    plain = augment.standard(jax.random.key(0), images, **statistics, **own)
+    np.testing.assert_allclose(ours, plain, atol=1e-6)
+    statistics, own = {"mean": (0.5,), "std": (0.25,)}, own | {"jitter": (), "grey": 0.0}
+    ours = augment.contrast(jax.random.key(0), images[..., :1], **statistics)
+    plain = augment.standard(jax.random.key(0), images[..., :1], **statistics, **own)
+    np.testing.assert_allclose(ours, plain, atol=1e-6)
+
+
+def test_jitter_draws_factors_on_both_sides_of_one():
+    images = jnp.full((500, 2, 2, 3), 0.5)
+    factors = (
+        augment.random_color_jitter(jax.random.key(0), images, 0.4, 0.0, 0.0)[:, 0, 0, 0] / 0.5
+    )
+    # Uniform in 0.6..1.4.
+    assert 0.6 <= factors.min() < 0.62
+    assert 1.38 < factors.max() <= 1.4 + 1e-6
+    assert float(factors.mean()) == pytest.approx(1.0, abs=0.05)
+
+
 def test_remix_gives_the_label_to_the_rarer_class_as_its_equation_says():
     counts = np.array([100, 40, 30, 1])
     labels = jnp.arange(64) % 4

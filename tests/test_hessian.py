@@ -306,6 +306,16 @@ def test_hutchpp_beats_hutchinson_where_few_eigenvalues_make_the_trace():
     assert errors[1] < errors[0] / 50
 
 
+def test_hutchpp_is_exact_on_a_matrix_of_low_rank_at_any_scale():
+    """The sketch holds all of it, and nothing is left to estimate."""
+    for scale in (1e-6, 1.0, 1e6):
+        matrix = symmetric(np.concatenate([np.linspace(1, 3, 5), np.zeros(95)]) * scale)
+        found = hessian.trace_hutchpp(
+            lambda v, m=matrix: m @ v, jnp.zeros(100), jax.random.key(0), 30
+        )
+        assert found.value == pytest.approx(10 * scale, rel=1e-4)  # of float32
+
+
 @pytest.mark.parametrize("tolerance", [1e-3, 5e-3, 0.02])
 def test_trace_stops_once_its_mean_changes_by_less_than_the_tolerance(tolerance):
     """Value, error and number of products from the probes' own quadratic forms."""

@@ -128,6 +128,13 @@ def test_experts_with_tau_zero_and_equal_logits_are_cross_entropy():
     np.testing.assert_allclose(ours, losses.cross_entropy(LOGITS[0], LABELS), rtol=1e-6)
 
 
+def test_balpoe_has_the_published_taus():
+    three = np.stack([LOGITS[0]] * 3)
+    ours = losses.balanced_experts(three, LABELS, class_counts=COUNTS)
+    published = losses.balanced_experts(three, LABELS, class_counts=COUNTS, taus=(0.0, 1.0, 2.0))
+    np.testing.assert_array_equal(ours, published)
+
+
 def test_sade_on_balanced_counts_is_three_cross_entropies():
     ours = losses.sade(LOGITS, LABELS, class_counts=[9] * 4)
     plain = sum(losses.cross_entropy(logits, LABELS) for logits in LOGITS)

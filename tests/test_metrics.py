@@ -74,6 +74,9 @@ def test_a_class_without_examples_has_no_part_in_means_over_classes():
     """
     confusion = [[8, 2, 0], [0, 0, 0], [5, 0, 5]]
     assert metrics.balanced_accuracy(confusion) == pytest.approx(0.65)
+    # Precisions 8/13 and 1 of what was predicted as classes 0 and 2 (that of class 1 is 0).
+    precision, recall, _ = metrics.macro_precision_recall_f1(confusion)
+    assert (precision, recall) == pytest.approx(((8 / 13 + 1) / 2, 0.65))
     groups = {"many": np.array([0, 1]), "medium": np.array([1]), "few": np.array([1, 2])}
     by_group = metrics.group_accuracy(confusion, groups)
     assert by_group["many"] == pytest.approx(0.8)

@@ -10,8 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ltjax import models, objectives
+from ltjax import losses, models, objectives
 from ltjax.experiment import experiment, settings
+from ltjax.objectives.classify import MIXINGS, mixing
+from ltjax.objectives.rotation import turned
 from ltjax.training import loop, programs, scoring
 from ltjax.workdir.checkpoint import Checkpoints
 
@@ -94,6 +96,40 @@ def test_memory_is_of_the_whole_batch_on_every_device_and_of_each_seed(toy_confi
     first = np.bincount(built.dataset.train_labels[-64:], minlength=10)
     for one in running.apart(states):
         np.testing.assert_array_equal(one.memory["partners"], first)
+
+
+def test_branches_learn_their_own_classes_by_reslts_loss():
+    """The medium branch from class 1 on, the tail branch from class 3 on."""
+    branches = jax.random.normal(jax.random.key(0), (3, 5, 4))
+    batch = objectives.Batch(jnp.zeros((5, 2, 2, 3)), jnp.asarray([0, 1, 2, 3, 3]))
+    given = objectives.Given(None, np.asarray([9, 6, 3, 2]), objectives.Mixing(), None, None)
+    objective = objectives.reslt(given, beta=0.8, medium_from=1, tail_from=3, label_smoothing=0.1)
+    value, logits, memory = objective.loss(lambda *_, **__: branches, batch, None, "kept", None)
+    masks = [[1, 1, 1, 1], [0, 1, 1, 1], [0, 0, 0, 1]]
+    expected = losses.reslt(
+        branches, batch.labels, branch_masks=masks, beta=0.8, label_smoothing=0.1
+    )
+    assert float(value) == pytest.approx(float(expected), rel=1e-6)
+    np.testing.assert_allclose(logits, branches.sum(axis=0))
+    assert memory == "kept"
+
+
+def test_turned_images_are_labelled_by_their_turns():
+    images = jnp.arange(2 * 3 * 3, dtype=jnp.float32).reshape(2, 3, 3, 1)
+    four, labels = turned(images, jnp.asarray([5, -1]))
+    np.testing.assert_array_equal(labels, [0, 1, 2, 3, -1, -1, -1, -1])
+    for k in range(8):
+        np.testing.assert_array_equal(four[k], np.rot90(images[k // 4], k % 4))
+
+
+def test_every_mixing_takes_its_own_of_a_configs_options():
+    counts = np.asarray([9, 3, 1])
+    drawn = objectives.Drawn((jnp.ones((4, 8, 8, 3)),), jnp.asarray([0, 1, 2, 0]))
+    for name in MIXINGS:
+        made = mixing(name, counts, alpha=1.0, kappa=3.0, tau=0.5, probability=1.0)
+        if made.mix is not None:
+            batch = made.mix(jax.random.key(0), [drawn] * (1 + len(made.orders)))
+            assert batch.images.shape == (4, 8, 8, 3), name
 
 
 def test_a_method_that_is_no_mean_over_images_takes_no_parts(toy_config):

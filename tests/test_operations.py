@@ -49,7 +49,14 @@ def levels(ours, theirs):
 @pytest.mark.parametrize("name", ["ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"])
 def test_geometry_is_pillows_to_the_bit(name, share, images):
     count, height, width, _ = images.shape
-    matrix = policies._matrix(name, share, height, width)
+    across, down = int(150 / 331 * width * share), int(150 / 331 * height * share)
+    matrix = {
+        "ShearX": (1, 0.3 * share, 0, 0, 1, 0),
+        "ShearY": (1, 0, 0, 0.3 * share, 1, 0),
+        "TranslateX": (1, 0, across, 0, 1, 0),
+        "TranslateY": (1, 0, 0, 0, 1, down),
+    }.get(name, policies._matrix(name, share, height, width))
+    np.testing.assert_allclose(policies._matrix(name, share, height, width), matrix)
     coefficients = jnp.tile(operations.fixed_point(matrix)[None], (count, 1))
     if name == "Rotate":
         expected = pillow(images, lambda image: image.rotate(30.0 * share, fillcolor=GREY))
@@ -197,10 +204,23 @@ def test_rand_augment_draws_each_operation_alone_and_repeats_with_its_key():
     first, again, other = (np.asarray(policy(jax.random.key(seed), images)) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any(axis=(1, 2, 3)).mean() > 0.5
-    rows = jax.random.randint(
-        jax.random.split(jax.random.key(0), 3)[0], (24, 2), 0, len(policy.kind)
+    # Turned about twice, or by nothing else twice: no image of the first operation alone.
+    flat = jnp.full((400, 32, 32, 3), 100, jnp.uint8).at[:, :16].set(200)
+    once, twice = (
+        np.asarray(
+            augment.rand_augment(32, 32, num_ops=count, magnitude=9)(jax.random.key(0), flat)
+        )
+        for count in (1, 2)
     )
-    assert (np.asarray(rows[:, 0]) != np.asarray(rows[:, 1])).any()
+    alike = [len(np.unique(images.reshape(400, -1), axis=0)) for images in (once, twice)]
+    assert alike[1] > 2 * alike[0], "pairs of different operations"
+
+
+def test_images_below_three_pixels_keep_their_sharpness():
+    """As the border of larger ones does."""
+    for shape in ((2, 2, 8, 3), (2, 8, 2, 3)):
+        images = jnp.arange(np.prod(shape), dtype=jnp.uint8).reshape(shape)
+        np.testing.assert_array_equal(operations.sharpness(images, jnp.full(2, 1.9)), images)
 
 
 def test_nothing_drawn_changes_nothing():

@@ -264,6 +264,7 @@ def test_schedules_at_their_corners():
     np.testing.assert_allclose(optim.cosine(0.2, 90, warmup_epochs=4)(0), 0.05)
     assert optim.constant(0.3)(7) == 0.3
     assert optim.warmup_piecewise(0.1, 0, (0.5,), (3,))(0) == 0.1
+    assert optim.warmup_piecewise(0.1, 5, (0.5,), (9,))(0) == pytest.approx(0.02)
 
 
 def test_schedules_that_do_not_fit_are_refused():

@@ -64,6 +64,12 @@ def test_nearest_class_mean_classifies_its_own_means():
             ),
             "did you mean .centered_l2.",
         ),
+        (
+            lambda: posthoc.nearest_class_mean(
+                FEATURES, np.arange(30) % 3, FEATURES, num_classes=2
+            ),
+            "train_labels span 0..2; expected 0..1",
+        ),
         (lambda: posthoc.held_out(np.zeros(4, int), 1.0), "share is 1.0"),
         (lambda: posthoc.shifted_prior([3, 2], 0.5), "factor is 0.5"),
     ],
