@@ -36,6 +36,13 @@ nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 
+# Several examples train the same tiny network: it is compiled once.
+doctest_global_setup = f"""
+import jax
+jax.config.update("jax_compilation_cache_dir", {str(ROOT / "docs" / "_build" / "compiled")!r})
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+"""
+
 napoleon_use_ivar = True
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
@@ -61,6 +68,8 @@ def _escaped(found):
 
 def _plain(app, what, name, obj, options, lines):
     for k, line in enumerate(lines):
+        if line.lstrip().startswith((">>> ", "... ")):
+            continue
         parts = re.split(r"(`[^`]*`)", line)
         lines[k] = "".join(
             p if p.startswith("`") else re.sub(r"\||\*\*(?=\w+(?!\*))", _escaped, p) for p in parts

@@ -55,6 +55,16 @@ def fit(
     Raises:
       ValueError: images, labels or fields that do not fit, one line; `ltjax.training.loop.train`
         names the others.
+
+    Example:
+      >>> import contextlib, io, tempfile, numpy as np, ltjax
+      >>> folder, labels = tempfile.TemporaryDirectory(), np.repeat([0, 1, 2], [40, 15, 5])
+      >>> images = np.random.default_rng(0).integers(0, 256, (60, 8, 8)).astype(np.uint8)
+      >>> small = {"model": "resnet8", "model.width": 4, "epochs": 1}
+      >>> with contextlib.redirect_stdout(io.StringIO()):  # what the run says
+      ...     trained = ltjax.fit("ce", (images, labels), workdir=folder.name, **small)
+      >>> print(trained.class_counts, trained.image_shape, trained.predict(images).shape)
+      [40 15  5] (8, 8, 1) (60,)
     """
     config = recipes.load(recipe)
     config.data.name, config.data.dir = "npz", ""

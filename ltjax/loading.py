@@ -29,6 +29,17 @@ def load(path: str | Path, *, checkpoint: str = "last") -> Trained:
       FileNotFoundError: no run there, or nothing saved yet.
       ValueError: a damaged run, one that has not reached its classifier's stage, or no best epoch
         saved. One line each.
+
+    Example:
+      >>> import contextlib, io, tempfile, numpy as np, ltjax
+      >>> folder, labels = tempfile.TemporaryDirectory(), np.repeat([0, 1, 2], [40, 15, 5])
+      >>> images = np.random.default_rng(0).integers(0, 256, (60, 8, 8)).astype(np.uint8)
+      >>> small = {"model": "resnet8", "model.width": 4, "epochs": 1}
+      >>> with contextlib.redirect_stdout(io.StringIO()):  # what the run says
+      ...     trained = ltjax.fit("ce", (images, labels), workdir=folder.name, **small)
+      >>> again = ltjax.load(folder.name)
+      >>> print(np.array_equal(again.predict_proba(images), trained.predict_proba(images)))
+      True
     """
     folder = Path(path).expanduser()
     if not (folder / "config.json").is_file():

@@ -49,6 +49,17 @@ class Trained:
       label_ids: id here of each of the network's outputs, int [C].
       stage: the config as it was in the stage that the weights come from.
       figures: of the run's last and best epoch, as far as it has finished.
+
+    Example:
+      >>> import contextlib, io, tempfile, numpy as np, ltjax
+      >>> folder, labels = tempfile.TemporaryDirectory(), np.repeat([0, 1, 2], [40, 15, 5])
+      >>> images = np.random.default_rng(0).integers(0, 256, (60, 8, 8)).astype(np.uint8)
+      >>> small = {"model": "resnet8", "model.width": 4, "epochs": 1}
+      >>> with contextlib.redirect_stdout(io.StringIO()):  # what the run says
+      ...     trained = ltjax.fit("ce", (images, labels), workdir=folder.name, **small)
+      >>> plain, turned = (trained.predict_proba(images, prior=p) for p in (None, [1, 1, 98]))
+      >>> print(trained.features(images).shape, bool(np.all(turned[:, 2] > plain[:, 2])))
+      (60, 16) True
     """
 
     config: ConfigDict = dataclasses.field(repr=False)

@@ -17,6 +17,7 @@ import records
 
 RECORDS = records.load(ROOT / "docs" / "results")
 FIGURES = [one for one in RECORDS.values() if "status" in one]
+THEIRS = {name: one for name, one in RECORDS.items() if one.get("status") == "published"}
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -66,6 +67,20 @@ def test_a_figure_stands_in_the_column_of_its_epoch():
         "",
         "74.99",
     ]
+
+
+def test_a_row_without_a_figure_of_ours_says_published_only_beside_its_method():
+    rows = leaderboard.html(THEIRS, "cifar10").partition("<tbody>")[2].split("<tr ")[1:]
+    assert len(rows) > 20
+    for row in rows:
+        assert re.findall(r"<td[^>]*>(.*?)</td>", row)[1] == "published only"
+
+
+def test_columns_that_no_row_fills_are_left_out():
+    headings = re.findall(r"<th[^>]*>([^<]*)</th>", leaderboard.html(THEIRS, "cifar10"))
+    assert headings[:2] == ["method", "figure"]
+    assert not {"published", "hours a run"} & set(headings)
+    assert "hours a run" in leaderboard.html(RECORDS, "digits")
 
 
 def test_what_a_record_says_is_text_not_markup():

@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import platform
 import re
+import tomllib
+from importlib import metadata
 from pathlib import Path
 
 API = (
@@ -19,22 +22,27 @@ API = (
     "ltjax.models",
     "ltjax.hessian",
     "ltjax.objectives",
+    "ltjax.objectives.proco",
     "ltjax.posthoc",
     "ltjax.fitting",
     "ltjax.loading",
     "ltjax.trained",
+    "ltjax.inspection.findings",
 )
-SHOWN_IN_PAGES = ("ltjax.fitting.fit", "ltjax.loading.load")
-"""Functions whose example is a page that runs: they train, or read a run."""
 
 
 def write(root: Path) -> None:
-    """docs/generated/*.md, each only where it changes, so that a second build is quick."""
+    """docs/generated/*, each only where it changes, so that a second build is quick."""
     folder = root / "docs" / "generated"
     folder.mkdir(exist_ok=True)
-    pages = {"configuration": configuration(root), "recipes": recipes(root), "api": api()}
+    pages = {
+        "configuration.md": configuration(root),
+        "recipes.md": recipes(root),
+        "api.md": api(),
+        "versions.txt": versions(root),  # a part of install.md
+    }
     for name, text in pages.items():
-        file = folder / f"{name}.md"
+        file = folder / name
         if not file.exists() or file.read_text(encoding="utf-8") != text:
             file.write_text(text, encoding="utf-8")
 
@@ -189,6 +197,20 @@ def markup(text: str) -> str:
     return re.sub(r"arXiv:(\d{4}\.\d{5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
 
 
+def versions(root: Path) -> str:
+    """A table of what ltjax needs, from pyproject.toml, and what this site was built with."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [
+        "| package | needed | this site was built with |",
+        "| --- | --- | --- |",
+        f"| Python | `{project['requires-python']}` | {platform.python_version()} |",
+    ]
+    for needed in sorted(project["dependencies"]):
+        name, range_ = re.fullmatch(r"([\w-]+)(.*)", needed).groups()  # type: ignore[union-attr]
+        lines.append(f"| {name} | `{range_}` | {metadata.version(name)} |")
+    return "\n".join(lines) + "\n"
+
+
 def api() -> str:
     """Every public name of the library's modules, by its docstring."""
     text = ["# API", "", "`import ltjax` stays light; import the part you need."]
@@ -221,17 +243,14 @@ def public_names(module) -> list[str]:
 
 
 def without_example() -> list[str]:
-    """Public functions whose docstring has no example to run, but `SHOWN_IN_PAGES`. What functions
-    take and give, the classes, is seen in theirs.
-    """
+    """Public functions and classes whose docstring has no example to run."""
     return [
         f"{name}.{public}"
         for name in API
         for module in [importlib.import_module(name)]
         for public in public_names(module)
-        if inspect.isfunction(getattr(module, public))
+        if callable(getattr(module, public))
         and ">>> " not in (getattr(module, public).__doc__ or "")
-        and f"{name}.{public}" not in SHOWN_IN_PAGES
     ]
 
 

@@ -43,7 +43,7 @@ Short runs, and classifiers after training, stand apart from all else.
 """
 LAST, BEST = "last epoch", "best epoch on test images"
 COLUMNS = (
-    "method", "last epoch", "best epoch", "epoch not stated", "published", "figure", "source",
+    "method", "figure", "last epoch", "best epoch", "epoch not stated", "published", "source",
     "network", "parameters", "epochs", "augmentation", "many / medium / few", "data", "subset",
     "digest", "runs", "hours a run", "device", "revision", "command", "note",
 )  # fmt: skip
@@ -153,19 +153,20 @@ def cells(one: Record, records: dict[str, Record]) -> dict[str, tuple[str, float
 
 
 def html(records: dict[str, Record], section: str) -> str:
-    """A section's table."""
+    """A section's table, without the columns that none of its rows fills."""
     found = rows(records, section)
     if not found:
         return "<p>No figure yet.</p>"
+    made = [cells(one, records) for one in found]
+    columns = [name for name in COLUMNS if any(row[name][0] for row in made)]
     lines = ['<div class="leaderboard-frame"><table class="leaderboard">', "<thead><tr>"]
-    lines += [f"<th{_attribute('class', _style(name))}>{name}</th>" for name in COLUMNS]
+    lines += [f"<th{_attribute('class', _style(name))}>{name}</th>" for name in columns]
     lines += ["</tr></thead>", "<tbody>"]
-    for one in found:
+    for one, row in zip(found, made, strict=True):
         kind = ' class="ours"' if one["status"] == "measured" else ""
         lines.append(f'<tr id="figure-{one["id"]}"{kind}>')
-        shown = cells(one, records)
-        for name in COLUMNS:
-            text, order = shown[name]
+        for name in columns:
+            text, order = row[name]
             kind = _attribute("class", _style(name))
             lines.append(f"<td{kind}{_attribute('data-order', order)}>{text}</td>")
         lines.append("</tr>")

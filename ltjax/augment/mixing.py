@@ -15,7 +15,17 @@ from jax.typing import ArrayLike
 
 
 class Mixed(NamedTuple):
-    """A mixed batch: images [B, H, W, C], partner int [B], and the labels' lam, a scalar or [B]."""
+    """A mixed batch: images [B, H, W, C], partner int [B], and the labels' lam, a scalar or [B].
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import augment
+      >>> images = jnp.arange(4.0).reshape(4, 1, 1, 1)
+      >>> mixed = augment.mixup(jax.random.key(0), images)
+      >>> again = mixed.lam * images + (1 - mixed.lam) * images[mixed.partner]
+      >>> print(bool(jnp.allclose(mixed.images, again)))
+      True
+    """
 
     images: jax.Array
     partner: jax.Array

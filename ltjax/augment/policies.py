@@ -66,6 +66,12 @@ class Policy:
       coefficients: int32 [P, K, 2, 6], for both signs.
       independent: every operation is drawn for itself (RandAugment) rather than a whole sub-policy.
       fill: colour of what geometry brings in.
+
+    Example:
+      >>> from ltjax import augment
+      >>> policy = augment.auto_augment("cifar10", 32, 32)
+      >>> print(policy.probability.shape, policy.independent)  # 25 pairs, one drawn an image
+      (25, 2) False
     """
 
     probability: np.ndarray

@@ -72,13 +72,18 @@ class DatasetOperator:
     runs convolutions inside a loop there on one slow thread. The loop on the host can keep what
     depends on `params` alone (activations, gradients) between the products: `keep_bytes`.
 
-    Example:
-        matvec = DatasetOperator(losses_fn, params, (images, labels), batch_size=512)
-        nodes, weights = spectral_density(matvec, params, key)
-
     Attributes:
       loss: mean loss over the examples (computed when first asked for).
       traceable: whether a call may stand inside another compiled loop.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from ltjax import hessian
+      >>> squares = lambda w, x: 0.5 * (x @ w) ** 2  # of the mean the Hessian is x^T x / N
+      >>> x = jnp.diag(jnp.array([2.0, 4.0, 6.0, 8.0]))
+      >>> matvec = hessian.DatasetOperator(squares, jnp.zeros(4), x, batch_size=3)
+      >>> print(matvec(jnp.ones(4)))
+      [ 1.  4.  9. 16.]
     """
 
     def __init__(

@@ -25,6 +25,15 @@ class Eigenpairs(NamedTuple):
       vectors: list of k pytrees of length 1.
       residuals: |A v - lambda v|, [k], by Lanczos's own bound.
       steps: products used.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import hessian
+      >>> A, w, key = jnp.diag(jnp.arange(1.0, 6.0)), jnp.zeros(5), jax.random.key(0)
+      >>> found = hessian.top_eigenvalues(lambda v: A @ v, w, key)
+      >>> (value,), (vector,) = found.values, found.vectors
+      >>> print(bool(jnp.linalg.norm(A @ vector - value * vector) < 1e-3))
+      True
     """
 
     values: np.ndarray
@@ -41,6 +50,14 @@ class Spectrum(NamedTuple):
       largest, smallest: extreme nodes over the probes; inside the true range, by at most about
         their residuals.
       largest_residual, smallest_residual: |A v - lambda v| of these.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import hessian
+      >>> A, w, key = jnp.diag(jnp.arange(1.0, 6.0)), jnp.zeros(5), jax.random.key(0)
+      >>> found = hessian.spectrum_of(lambda v: A @ v, w, key, 5, num_probes=2)
+      >>> print(found.nodes.shape, found.largest_residual < 1e-3)
+      (2, 5) True
     """
 
     nodes: np.ndarray
@@ -52,7 +69,16 @@ class Spectrum(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A random estimate, its standard error (nan from a single probe), and the products used."""
+    """A random estimate, its standard error (nan from a single probe), and the products used.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import hessian
+      >>> A, w, key = jnp.ones((3, 3)), jnp.zeros(3), jax.random.key(0)
+      >>> found = hessian.trace(lambda v: A @ v, w, key, 50)
+      >>> print(abs(found.value - 3) < 4 * found.standard_error, found.products)
+      True 50
+    """
 
     value: float
     standard_error: float

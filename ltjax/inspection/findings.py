@@ -45,6 +45,15 @@ def inspect(
 
     Raises:
       FileNotFoundError, ValueError: no such data, or data that can't be used; one line.
+
+    Example:
+      >>> import numpy as np, ltjax
+      >>> from ltjax import data
+      >>> images = np.random.default_rng(0).integers(0, 256, (60, 8, 8)).astype(np.uint8)
+      >>> images[1] = images[0]
+      >>> found = ltjax.inspect(data.from_arrays((images, np.repeat([0, 1], [50, 10]))))
+      >>> print(found["imbalance_factor"], len(found["copies"]["groups"]))
+      5.0 1
     """
     dataset = opened(source) if isinstance(source, (str, Path)) else source
     if isinstance(dataset, StreamedDataset):

@@ -24,6 +24,14 @@ Order = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 class Drawn(NamedTuple):
     """The images that one order gave a step: their views, each [B, H, W, C] and normalised, and
     their labels [B].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from ltjax import objectives
+      >>> drawn = objectives.Drawn((jnp.zeros((2, 8, 8, 1)),), jnp.array([0, 1]))
+      >>> (images,), labels = drawn
+      >>> print(images.shape, labels)
+      (2, 8, 8, 1) [0 1]
     """
 
     views: tuple[jax.Array, ...]
@@ -43,6 +51,17 @@ class Batch(NamedTuple):
       focus: how much of each class's losses counts, [C], inside the mean; None counts all of them.
       shares: of a part of a batch (training.accumulate), its part in the class weights of all
         labels and of all partners; None for a whole batch.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from ltjax import losses, objectives
+      >>> from ltjax.objectives.classify import class_loss
+      >>> lam, images = jnp.array(0.75), jnp.zeros((1, 8, 8, 1))
+      >>> batch = objectives.Batch(images, jnp.array([0]), jnp.array([1]), lam)
+      >>> logits = jnp.log(jnp.array([[0.75, 0.25]]))
+      >>> mixed = class_loss(losses.cross_entropy, logits, batch, jnp.ones(2))
+      >>> print(round(float(mixed), 3))  # 0.75 log(4 / 3) + 0.25 log(4)
+      0.562
     """
 
     images: jax.Array
@@ -72,6 +91,18 @@ class Objective:
       heads: the network -> it with heads beside its classifier; None adds none.
       memory: key -> what is carried from step to step, a pytree of arrays; None carries nothing.
       turn: (memory, key) -> memory at an epoch's first step; None leaves it.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from ltjax import losses, objectives
+      >>> def loss(forward, batch, class_weights, memory, key):
+      ...     logits = forward(batch.images)
+      ...     return losses.cross_entropy(logits, batch.labels).mean(), logits, memory
+      >>> objective = objectives.Objective(loss)
+      >>> batch = objectives.Batch(jnp.eye(2), jnp.array([0, 1]))
+      >>> value, logits, memory = objective.loss(lambda x: 5 * x, batch, None, None, None)
+      >>> print(round(float(value), 3), memory)  # log(1 + exp(-5))
+      0.007 None
     """
 
     loss: Callable[..., tuple[jax.Array, jax.Array, Any]]
@@ -85,7 +116,19 @@ class Objective:
 
 
 class Mixing(NamedTuple):
-    """A way of mixing images: `Objective.mix`, and the further orders that it draws from."""
+    """A way of mixing images: `Objective.mix`, and the further orders that it draws from.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from ltjax import objectives
+      >>> def brighter(key, drawn):
+      ...     (images,), labels = drawn[0]
+      ...     return objectives.Batch(images + 1, labels)
+      >>> mixing = objectives.Mixing(brighter)
+      >>> drawn = objectives.Drawn((jnp.zeros((2, 8, 8, 1)),), jnp.array([0, 1]))
+      >>> print(mixing.mix(jax.random.key(0), [drawn]).images.mean())
+      1.0
+    """
 
     mix: Callable[[jax.Array, Sequence[Drawn]], Batch] | None = None
     orders: tuple[Order, ...] = ()
@@ -100,6 +143,19 @@ class Given(NamedTuple):
       mixing: of the config; an objective uses it or refuses it in its `Method`.
       view: the config's augmentation, (key, uint8 images) -> normalised images.
       contrast_view: the augmentation of contrastive methods, the same.
+
+    Example:
+      >>> import jax.numpy as jnp, numpy as np
+      >>> from ltjax import losses, objectives
+      >>> def view(key, images):
+      ...     return images / 255
+      >>> counts = np.array([100, 10])
+      >>> given = objectives.Given(losses.cross_entropy, counts, objectives.Mixing(), view, view)
+      >>> objective = objectives.OBJECTIVES["classify"].make(given)
+      >>> batch = objectives.Batch(jnp.zeros((1, 2)), jnp.array([1]))
+      >>> value, logits, memory = objective.loss(lambda x: x, batch, jnp.ones(2), None, None)
+      >>> print(round(float(value), 3))  # log(2): the logits are equal
+      0.693
     """
 
     loss: Callable[[jax.Array, jax.Array], jax.Array]
@@ -123,6 +179,12 @@ class Method(NamedTuple):
       by_class: whether its loss heeds `Batch.focus`, so that SAM can perturb a part of it.
       mixings: names of config.mixing that it takes; None is all.
       scheduled: whether its loss looks at the batch's progress.
+
+    Example:
+      >>> from ltjax import objectives
+      >>> rotation = objectives.OBJECTIVES["rotation"]
+      >>> print(rotation.named_by, rotation.outputs, "cmo" in rotation.mixings)
+      target 4 False
     """
 
     make: Callable[..., Objective]

@@ -21,7 +21,15 @@ MAX_CONCENTRATION = 1e5
 
 
 class Estimate(NamedTuple):
-    """Mean unit feature of each class, [C, D], and how many it is of, [C]."""
+    """Mean unit feature of each class, [C, D], and how many it is of, [C].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from ltjax.objectives import proco
+      >>> estimate = proco.Estimate(jnp.eye(2), jnp.array([10.0, 0.0]))
+      >>> print(estimate.means.shape, estimate.counts)
+      (2, 2) [10.  0.]
+    """
 
     means: jax.Array
     counts: jax.Array
@@ -39,6 +47,14 @@ def updated(estimate: Estimate, features: ArrayLike, labels: ArrayLike) -> Estim
 
     Raises:
       ValueError: shapes that do not fit.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from ltjax.objectives import proco
+      >>> before = proco.Estimate(jnp.zeros((2, 2)), jnp.zeros(2))
+      >>> after = proco.updated(before, jnp.eye(2), jnp.array([0, 0]))
+      >>> print(after.means[0], after.counts)  # the mean of both
+      [0.5 0.5] [2. 0.]
     """
     features, labels = jnp.asarray(features), jnp.asarray(labels)
     means, counts = estimate
@@ -77,6 +93,13 @@ def contrast_logits(features: ArrayLike, means: ArrayLike, temperature: float = 
 
     Source: equations 15 to 17 of the paper. The authors' recurrence loses digits above kappa = 1e3
       (in float64); this is exact there.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from ltjax.objectives import proco
+      >>> means = jnp.array([[0.9, 0.0], [0.0, 0.9]])
+      >>> print(jnp.argmax(proco.contrast_logits(jnp.eye(2), means), axis=1))
+      [0 1]
     """
     features, means = jnp.asarray(features), jnp.asarray(means)
     if not temperature > 0:
@@ -140,6 +163,11 @@ def bessel_ratio(order: float, argument: ArrayLike) -> jax.Array:
     Source: the uniform expansion for large orders, DLMF 10.41.3 and 10.41.5, without the leading
       terms' cancellation; smaller orders by the recurrence DLMF 10.29.1 down from one of at least
       32.
+
+    Example:
+      >>> from ltjax.objectives import proco
+      >>> print(round(float(proco.bessel_ratio(0.5, 2.0)), 4))  # of order 1/2: coth(k) - 1/k
+      0.5373
     """
     argument = jnp.asarray(argument)
     return argument * _down_from_top(order, argument)[-1]

@@ -17,7 +17,17 @@ from jax.typing import ArrayLike
 
 
 class SamState(NamedTuple):
-    """State of `sam`: updates done so far (for a scheduled rho) and the base optimiser's state."""
+    """State of `sam`: updates done so far (for a scheduled rho) and the base optimiser's state.
+
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> from ltjax import optim
+      >>> optimizer, w = optim.sam(optax.sgd(0.1), rho=0.05), jnp.ones(3)
+      >>> state = optimizer.init(w)
+      >>> _, state = optimizer.update(w, state, w, grad_fn=lambda w: w)
+      >>> print(state.step)
+      1
+    """
 
     step: jax.Array
     base: Any

@@ -38,6 +38,13 @@ class Classifier:
         s * normalise(h) . normalise(w_c).
       omega, beta: of MARC; omega alone is LWS's scale. [C]
       scale, shift, direction, offset: of DisAlign. [C], [C], [D], [].
+
+    Example:
+      >>> import numpy as np
+      >>> from ltjax import posthoc
+      >>> cosines = posthoc.Classifier.of(np.array([[3.0, 0.0], [0.0, 4.0]]), length=30.0)
+      >>> print(posthoc.logits(cosines, np.array([[2.0, 0.0]])))
+      [[30.  0.]]
     """
 
     kernel: jax.Array
@@ -150,6 +157,13 @@ class Head:
       loss: one of `LOSSES`.
       rho: class weights proportional to n_c^(-rho).
       deferred: whether effective-number weights begin after 4 / 5 of the epochs (DRW).
+
+    Example:
+      >>> import dataclasses
+      >>> from ltjax import posthoc
+      >>> head = dataclasses.replace(posthoc.HEADS["crt"], epochs=3)
+      >>> print(head.sampler, head.new, head.epochs)
+      class_balanced True 3
     """
 
     title: str
@@ -224,6 +238,12 @@ class Training:
       added: to the logits in the loss, [C] (balanced softmax).
       margins: taken from the true class's logit in the loss, [C] (LDAM).
       weight_decay: of what trains.
+
+    Example:
+      >>> from ltjax import posthoc
+      >>> how = posthoc.training(posthoc.HEADS["lws"], [100, 20, 5], learning_rate=0.1, epochs=2)
+      >>> print(how.rates, how.factors.omega, how.factors.kernel)  # the scales alone train
+      [0.1  0.05] 1.0 0.0
     """
 
     rates: jax.Array
