@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from records import pair
+from scipy import stats
 
 GROUPS = ("many", "medium", "few")
 
@@ -301,6 +304,27 @@ def evaluate_cpu(records: dict[str, Any]) -> str:
     )
 
 
+def mutants(records: dict[str, Any]) -> str:
+    rooms: dict[str, Counter[str]] = defaultdict(Counter)
+    for module, found in records["mutants"]["modules"].items():
+        survivors = found["survivors"]
+        counts = {key: found[key] for key in ("mutants", "judged", "killed")}
+        counts["equivalent"] = sum("why" in one for one in survivors)
+        counts["since"] = sum(one.get("now") == "killed" for one in survivors)
+        for room in (Path(module).parts[1].removesuffix(".py"), "*all*"):
+            rooms[room].update(counts)
+    rows = []
+    for room in (*sorted(set(rooms) - {"*all*"}), "*all*"):
+        found = rooms[room]
+        rows.append([room, *(str(found[key]) for key in ("mutants", "judged", "killed"))])
+        others = max(found["judged"] - found["equivalent"], 1)
+        share = stats.binomtest(found["killed"], others).proportion_ci(method="wilson")
+        rows[-1] += [str(found["equivalent"]), f"{100 * share.low:.0f} to {100 * share.high:.0f} %"]
+        rows[-1] += [str(found["since"])]
+    head = ["module", "mutants", "judged", "killed", "equivalent"]
+    return table([*head, "killed of the others, 95 %", "killed by a test since"], rows)
+
+
 def methods_cost(records: dict[str, Any]) -> str:
     return table(
         ["method", "ms a step", "times cross-entropy's", "passes"],
@@ -420,6 +444,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "networks_cpu": networks_cpu,
     "evaluate_cpu": evaluate_cpu,
     "methods_cost": methods_cost,
+    "mutants": mutants,
     "train_profile": train_profile,
     "startup": startup,
     "methods": methods,
