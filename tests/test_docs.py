@@ -139,7 +139,10 @@ def test_a_pages_commands_can_be_given(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 def test_a_command_with_a_wrong_flag_is_found(monkeypatch):
-    page = "Run `python launch.py --config=ce --config.sam.radius=1`:\n\n    ltjax --mod=hessian  # x\n"
+    page = (
+        "Run `python launch.py --config=ce --config.sam.radius=1`:\n\n"
+        "    ltjax --mod=hessian  # x\n"
+    )
     one, other = commands_of(page)
     with pytest.raises(AttributeError, match="radius"):
         resolved(one, monkeypatch)
