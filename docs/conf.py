@@ -17,12 +17,14 @@ copyright = "the ltjax authors; Apache-2.0"
 extensions = [
     "myst_nb",
     "records",
-    "links",
     "sphinx.ext.autodoc",
     "sphinx.ext.doctest",
+    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "sphinx_design",
+    "sphinx-mathjax-offline",  # formulas without a network
+    "links",  # last: it looks at what the others leave
 ]
 exclude_patterns = ["_build", "_static", "**/.ipynb_checkpoints"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
