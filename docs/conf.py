@@ -52,6 +52,7 @@ default_role = "code"
 
 html_theme = "pydata_sphinx_theme"
 html_title = "ltjax"
+html_sidebars = {"**": []}  # one level of pages, all of them in the head
 html_static_path = ["_static"]
 html_show_sourcelink = False
 html_theme_options = {"navigation_with_keys": False, "show_toc_level": 2}
