@@ -50,7 +50,8 @@ _OUTPUT = flags.DEFINE_string(
     "output",
     "",
     "Report's folder (the work directory, or ./report of several, by default); predictions' CSV"
-    " (WORKDIR/predictions.csv); export's folder (WORKDIR/export).",
+    " (WORKDIR/predictions.csv); export's folder (WORKDIR/export); inspect's (WORKDIR or"
+    " ./inspect).",
 )
 _INPUT = flags.DEFINE_string(
     "input",
@@ -268,7 +269,7 @@ def _inspect() -> None:
         config = _config()
         dataset = prepared(config.data)
         groups = class_groups(config.data, data.training_counts(dataset))
-    folder = Path(_WORKDIR.value or "inspect").expanduser()
+    folder = Path(_OUTPUT.value or _WORKDIR.value or "inspect").expanduser()
     total = sum(len(getattr(dataset, f"{split}_labels")) for split in ("train", "val", "test"))
     with progress_bar("reading") as bar:
         task = bar.add_task("", total=total)

@@ -135,7 +135,7 @@ def test_the_sheet_shows_training_images_of_every_class_and_no_others(photograph
 
 def test_the_command_needs_no_config_and_names_what_it_found(photographs, launch, tmp_path):
     done = launch(
-        "--mode=inspect", f"--input={photographs / 'all.csv'}", f"--workdir={tmp_path / 'out'}"
+        "--mode=inspect", f"--input={photographs / 'all.csv'}", f"--output={tmp_path / 'out'}"
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
