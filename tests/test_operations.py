@@ -204,7 +204,7 @@ def test_rand_augment_draws_each_operation_alone_and_repeats_with_its_key():
     first, again, other = (np.asarray(policy(jax.random.key(seed), images)) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any(axis=(1, 2, 3)).mean() > 0.5
-    # Turned about twice, or by nothing else twice: no image of the first operation alone.
+    # Of one image 400 times: two operations drawn apart give more outcomes than one, or one twice.
     flat = jnp.full((400, 32, 32, 3), 100, jnp.uint8).at[:, :16].set(200)
     once, twice = (
         np.asarray(

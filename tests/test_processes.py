@@ -138,8 +138,8 @@ def test_two_processes_of_four_devices_train_as_one_device_and_restore_there(env
     assert "8 x cpu" in outputs[0][0]
     assert outputs[1][0].replace("[Gloo]", "").count("epoch") == 0, "the second process is silent"
     loop.train(alone("quickstart", MEMORY), one)
-    # Sums over devices in another order, through 14 steps of SAM.
-    assert_same_runs(one, many, 2e-3)
+    # Float32's sums over devices in another order, through 14 steps of SAM: seen are 3e-7.
+    assert_same_runs(one, many, 1e-4)
     assert np.sum(json.loads((many / "result.json").read_text())["confusion"]) == 500
     evaluated = assert_mistakes_of_the_whole_test_set(many, alone("quickstart", MEMORY))
     before = rows(many)
