@@ -14,6 +14,7 @@ compilation and as many warm-up steps; on a CPU the variants' stretches take tur
   ltjax             float32; on a GPU whole epochs in one call, also in bfloat16, and 8 seeds
                     together in one program (images of all)
   ltjax, no SAM     the same with one pass a step
+  XLA's scheduler   on a CPU: these without ltjax's compile options
   PyTorch           eager, contiguous NCHW, augmentation as tensor operations on the batch; on a GPU
                     the images come from a DataLoader with workers, as in the authors' program, and
                     cuDNN's benchmark mode is on
@@ -107,9 +108,15 @@ def ltjax_steps(
     return run, built
 
 
-def ltjax_side(options: argparse.Namespace, seeds: int = 1, **choices: Any) -> dict:
+def ltjax_side(
+    options: argparse.Namespace, seeds: int = 1, cpu_options: bool = True, **choices: Any
+) -> dict:
     import jax
 
+    from ltjax import devices
+
+    if not cpu_options:
+        devices.CPU_OPTIONS.clear()
     began = time.perf_counter()
     run, built = ltjax_steps(seeds=seeds, **choices)
     run(1)
@@ -286,6 +293,8 @@ VARIANTS = {
     BFLOAT16: ours("gpu", dtype="bfloat16"),
     f"{BFLOAT16}, 8 seeds": ours("gpu", dtype="bfloat16", seeds=8),
     "ltjax, no SAM": ours(sam=False),
+    "ltjax, XLA's scheduler": ours("cpu", cpu_options=False),
+    "ltjax, no SAM, XLA's scheduler": ours("cpu", sam=False, cpu_options=False),
     "PyTorch": theirs(True, False, False),
     "PyTorch, tuned": theirs(True, True, False),
     "PyTorch, tuned and compiled": theirs(True, True, True),
@@ -340,6 +349,8 @@ def speedups(rows: dict[str, dict]) -> dict[str, float]:
         }
     pairs = [
         ("ltjax, no SAM", "PyTorch, tuned, no SAM"),
+        ("ltjax", "ltjax, XLA's scheduler"),
+        ("ltjax, no SAM", "ltjax, no SAM, XLA's scheduler"),
         *((name, BFLOAT16) for name in rate if name.startswith(f"{BFLOAT16},")),
     ]
     return ratios | {

@@ -118,16 +118,16 @@ def use_devices(batch_size: int, cpu_devices: int = 0) -> list[jax.Device]:
     return devices
 
 
-CPU_OPTIONS = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
+CPU_OPTIONS = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 
 
 @functools.cache
-def compiler_options() -> dict[str, bool]:
+def compiler_options() -> dict[str, str]:
     """What programs that train are compiled with beyond XLA's defaults.
 
-    On a CPU not the scheduler that starts what could run side by side early: one core a device has
-    nothing beside it, and the longer lives of its buffers cost a step of ResNet-32 about a tenth
-    (docs/performance.md). Results are the same to the bit. Nothing where XLA has no such option.
+    On a CPU the scheduler that keeps few buffers alive, and not the one that starts early what
+    could run side by side: with one core a device nothing can (docs/performance.md). Results are
+    the same to the bit. Nothing where XLA has no such option.
     """
     if jax.default_backend() != "cpu":
         return {}

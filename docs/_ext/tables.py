@@ -260,10 +260,15 @@ def train_cpu(records: dict[str, Any]) -> str:
     rows = records["train_cpu"]["rows"]
     names = {
         "ltjax": ("ltjax, LDAM + DRW + SAM", ""),
+        "ltjax, XLA's scheduler": ("the same with XLA's default scheduler", "ltjax"),
         "PyTorch": ("PyTorch, eager, contiguous", "ltjax"),
         "PyTorch, tuned": ("PyTorch, channels_last", "ltjax"),
         "PyTorch, tuned and compiled": ("PyTorch, channels_last, torch.compile", "ltjax"),
         "ltjax, no SAM": ("ltjax without SAM", ""),
+        "ltjax, no SAM, XLA's scheduler": (
+            "the same with XLA's default scheduler",
+            "ltjax, no SAM",
+        ),
         "PyTorch, tuned, no SAM": ("PyTorch without SAM, channels_last", "ltjax, no SAM"),
     }
 
