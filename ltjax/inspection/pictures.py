@@ -57,7 +57,13 @@ def overview(found: dict[str, Any], looks: list[Look]) -> Figure:
         of = [k for k, one in enumerate(classes) if one["group"] == name]
         if of:
             counts = [classes[k]["train"] for k in of]
-            bars.bar(of, counts, 0.85, color=colour, label=f"{name}: {len(of)} classes")
+            bars.bar(
+                of,
+                counts,
+                0.85,
+                color=colour,
+                label=f"{name}: {len(of)} class{'es' * (len(of) > 1)}",
+            )
     for split, mark in (("val", "^"), ("test", "o")):
         if found["images"][split]:
             counts = [one[split] or np.nan for one in classes]
@@ -67,11 +73,15 @@ def overview(found: dict[str, Any], looks: list[Look]) -> Figure:
         yscale="log" if tailed else "linear",
         ylim=(0.8 if tailed else 0, None),  # one image is still seen
         ylabel="images",
-        title=f"{found['images']['train']:,} training images, imbalance factor"
+    )
+    bars.set_title(
+        f"{found['images']['train']:,} training images, imbalance factor"
         f" {found['imbalance_factor']:g}",
+        pad=20,
     )
     bars.yaxis.set_major_formatter("{x:,.0f}")
-    bars.legend(frameon=False, fontsize=8)
+    # Above the bars and marks, whatever their heights.
+    bars.legend(frameon=False, fontsize=8, ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     if len(classes) <= _NAMED:
         names = [plots.literal(one["name"]) for one in classes]
         bars.set_xticks(places, names, rotation=35, ha="right", fontsize=8)
