@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import records  # noqa: E402
-from benchmarks.train import READY, take_turns  # noqa: E402
+from benchmarks.turns import READY, take_turns  # noqa: E402
 
 
 class Case(NamedTuple):

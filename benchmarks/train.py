@@ -28,12 +28,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import resource
 import statistics
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +45,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import records  # noqa: E402
+from benchmarks.turns import READY, take_turns  # noqa: E402
 
 BATCH = 128
 COUNTS = (5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50)
@@ -312,7 +310,6 @@ VARIANTS = {
     f"{BFLOAT16}, 8 seeds in turn": ours("tries", dtype="bfloat16", seeds=8, vmap_seeds=0),
 }
 """In the order in which they are measured."""
-READY = "ready for the next stretch"
 FLOOR_SECONDS = {"NVIDIA H200": 7.0}
 """Of the recipe's memory traffic alone, by device (docs/performance.md)."""
 
@@ -369,50 +366,6 @@ def measured(names: list[str], options: argparse.Namespace) -> dict[str, dict]:
         options.limit,
         {name: {"XLA_FLAGS": given} for name, given in flags.items() if given is not None},
     )
-
-
-def take_turns(
-    commands: dict[str, list[str]],
-    repeats: int,
-    limit: float,
-    environments: dict[str, dict[str, str]] | None = None,
-) -> dict[str, dict]:
-    """What processes print at their end, a line of JSON each; their stretches take turns, so that a
-    machine that grows slower does so for all.
-    """
-    started: dict[str, subprocess.Popen[str]] = {}
-    for name, command in commands.items():
-        environment = os.environ | (environments or {}).get(name, {})
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        started[name] = subprocess.Popen(command, text=True, env=environment, **pipes)
-        timer = threading.Timer(limit, started[name].kill)
-        timer.start()
-        said = until(started[name], READY)
-        timer.cancel()
-        if READY not in said:
-            why = (
-                "given up"
-                if started.pop(name).wait() < 0
-                else f"failed ({(said or ['?'])[-1][:160]})"
-            )
-            print(f"{name}: {why}", flush=True)
-    for _ in range(repeats):
-        for process in started.values():
-            print(file=process.stdin, flush=True)
-            until(process, READY)
-    return {
-        name: json.loads(next(line for line in until(process, "") if line.startswith("{")))
-        for name, process in started.items()
-    }
-
-
-def until(process: subprocess.Popen[str], line: str) -> list[str]:
-    """What it prints up to a line, or to its end."""
-    said: list[str] = []
-    assert process.stdout is not None
-    while (not said or said[-1] != line) and (read := process.stdout.readline()):
-        said.append(read.rstrip("\n"))
-    return said
 
 
 def main() -> None:
