@@ -45,8 +45,8 @@ def test_ours_stands_beside_what_was_published():
         "accuracy": {"mean": 81.0, "std": 0.4},
     }
     theirs = RECORDS["published-cifar10-ldam_drw_sam"]
-    known = RECORDS | {"ours": ours}
-    assert leaderboard.status(theirs, RECORDS) == "published only"
+    known = THEIRS | {"ours": ours}
+    assert leaderboard.status(theirs, THEIRS) == "published only"
     assert leaderboard.status(theirs, known) == "published"
     assert leaderboard.status(RECORDS["published-cifar100-ldam_drw_sam"], known) == "published only"
     beside = leaderboard.cells(ours, known)["published"][0]
