@@ -89,9 +89,9 @@ def test_a_docstring_states_the_published_figures_of_its_recipe(name):
         assert re.search(r"\d+\.\d+", stated)[0] == str(published.image_list)
 
 
-def our_figure(record):
+def our_figure(record, which="accuracy"):
     """Mean and deviation in % of a record."""
-    accuracy = json.loads((RESULTS / record).read_text(encoding="utf-8"))[0]["accuracy"]
+    accuracy = json.loads((RESULTS / record).read_text(encoding="utf-8"))[0][which]
     spread = f" ± {accuracy['std']:.2f}" if accuracy["std"] is not None else ""
     return f"{accuracy['mean']:.2f}{spread}"
 
@@ -125,6 +125,12 @@ def test_the_readmes_table_of_published_figures_is_the_configs():
                 line
             )
             assert bool(shown) == bool(known), line
+            finished = f"full/{row[1]}-cifar10/summary.json"
+            if (RESULTS / finished).exists():
+                best = our_figure(finished, "best_epoch")
+                assert f"| {our_figure(finished)} ({best}), " in line
+            else:
+                assert "not run yet" in line
         else:
             assert our_figure("quickstart.json") in line
         seen += 1
