@@ -14,6 +14,7 @@ import random
 import signal
 import sys
 import threading
+import time
 from functools import wraps
 
 import matplotlib.pyplot  # noqa: F401  imported once, for every start
@@ -30,7 +31,7 @@ MOMENTS = {
     "training": (programs.Programs, "advance", 5, 0.05),
     "evaluating": (programs.Programs, "evaluate", 1, 0.1),
     "saving": (ocp.CheckpointManager, "save", 1, 0.2),
-    "reporting": (report, "write", 0, 1.0),
+    "reporting": (report, "write", 0, 0.6),
 }
 
 
@@ -74,6 +75,8 @@ def start(flags: list[str], moment: tuple[str, int, float] | None) -> int:
             arm(*moment)
         sys.argv = ["launch.py", *flags]
         command.run()
+        if moment:  # at its end before the kill, on a fast machine: it comes still
+            time.sleep(2 * MOMENTS[moment[0]][3])
         status = 0
     except SystemExit as ended:
         status = ended.code or 0
