@@ -3,11 +3,15 @@ kept between tests.
 """
 
 import os
+from functools import partial
 from pathlib import Path
 
 import hypothesis
 import jax
 import pytest
+
+from ltjax import models
+from ltjax.models.resnet_cifar import ResNetCifar
 
 if not os.environ.get(
     "JAX_PLATFORMS"
@@ -33,16 +37,19 @@ hypothesis.settings.load_profile("few")
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# Compiles in a fraction of ResNet-8's time: a convolution, BatchNorm, the pool and a classifier.
+models.MODELS["tiny"] = partial(ResNetCifar, blocks=0)
+
 
 @pytest.fixture
 def digits_config():
-    """A config that trains in seconds: ResNet-8 of width 4 on the digits, with LDAM,
+    """A config that trains in seconds: a convolution of width 4 on the digits, with LDAM,
     DRW and SAM.
     """
     from configs import quickstart
 
     config = quickstart.get_config()
-    config.model.name = "resnet8"
+    config.model.name = "tiny"
     config.model.width = 4
     config.training.epochs = 3
     config.training.batch_size = 64

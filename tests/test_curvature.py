@@ -18,11 +18,11 @@ from tests.test_training import train
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A trained ResNet-8 of width 2 on the digits, analysed: its config, folder and record."""
+    """A trained convolution of width 4 on the digits, analysed: its config, folder and record."""
     from configs import quickstart
 
     config = quickstart.get_config()
-    config.model.name, config.model.width = "resnet8", 2
+    config.model.name, config.model.width = "tiny", 4
     config.data.factor = 0.1
     config.training.epochs, config.training.batch_size, config.training.cpu_devices = 2, 64, 1
     config.logging.tensorboard = False
@@ -166,8 +166,8 @@ def test_bad_input_is_one_line(run, tmp_path):
     assert "config.hessian.classes holds 10; expected classes in 0..9" in analyse(
         workdir, **{"hessian.classes": (10,)}
     )
-    assert "with another config: model.width (2 there, 4 now); give the flags" in analyse(
-        workdir, **{"model.width": 4}
+    assert "with another config: model.width (4 there, 8 now); give the flags" in analyse(
+        workdir, **{"model.width": 8}
     )
     assert "config.hessian.loss is 'ldam'; known: cross_entropy, run" in analyse(
         workdir, **{"hessian.loss": "ldam"}

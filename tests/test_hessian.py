@@ -459,7 +459,7 @@ def test_gauss_newton_is_the_hessian_for_a_linear_network_and_psd_for_another(ne
         return losses.cross_entropy(logits, labels).mean()
 
     flat, unravel = ravel_pytree(variables["params"])
-    jacobian = jax.jacobian(lambda x: outputs(unravel(x)).ravel())(flat)
+    jacobian = jax.jit(jax.jacobian(lambda x: outputs(unravel(x)).ravel()))(flat)
     curvature = jax.hessian(lambda z: loss_of_outputs(z.reshape(23, 3)))(
         outputs(variables["params"]).ravel()
     )

@@ -49,7 +49,7 @@ def npz(tmp_path_factory):
 def config_for(npz, **changes):
     config = digits_config()
     config.data.name, config.data.dir, config.data.groups = "npz", str(npz), ()
-    config.update_from_flattened_dict({"training.epochs": 3, **SMALL, **changes})
+    config.update_from_flattened_dict({"model.name": "tiny", "training.epochs": 3, **SMALL, **changes})
     return settings.resolve(config)
 
 
@@ -148,6 +148,7 @@ def test_grey_images_meet_weights_of_three_channels_in_one_line(npz, tmp_path):
     variables = jax.jit(model.init)(jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))
     save_file(models.to_torch("resnet8", variables), tmp_path / "rgb.safetensors")
     changes = {
+        "model.name": "resnet8",
         "init_from": str(tmp_path / "rgb.safetensors"),
         "init_except": "linear",
         "model.classifier": "linear",
@@ -209,7 +210,7 @@ def test_a_run_out_of_patience_ends_and_stays_ended(npz, tmp_path, capsys):
 
 
 def test_each_of_several_seeds_has_its_own_patience_and_best_epoch(npz, tmp_path):
-    changes = {"training.patience": 1, "training.epochs": 5, "stages": ()}
+    changes = {"training.patience": 1, "training.epochs": 5, "stages": (), "model.name": "resnet8"}
     config = config_for(npz, **changes, **{"seeds": (0, 1, 2), "evaluation.batch_size": 50})
     found = loop.train_seeds(config, tmp_path)
     for seed, result in zip((0, 1, 2), found, strict=True):
@@ -242,7 +243,7 @@ def test_fit_takes_arrays_and_gives_back_names(tmp_path):
         class_names=names,
         workdir=tmp_path,
         epochs=3,
-        model="resnet8",
+        model="tiny",
         **SMALL,
         **{"data.groups": [], "learning_rate.base": 0.05},
     )
@@ -263,7 +264,7 @@ def test_images_of_five_channels_train_and_others_are_refused(tmp_path):
     trained = ltjax.fit(
         *("ce", (images, np.arange(12) % 2)),
         **{"groups": groups, "validation": 0.3, "workdir": tmp_path, "epochs": 1},
-        **{"model": "resnet8", **SMALL},
+        **{"model": "tiny", **SMALL},
     )
     assert trained.image_shape == (8, 8, 5)
     assert len(trained.config.data.mean) == 5

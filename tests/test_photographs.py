@@ -56,7 +56,7 @@ def config_for(root, **changes):
         **{
             "data.image_size": 32,
             "data.shorter_side": 36,
-            "model.name": "resnet8",
+            "model.name": "tiny",
             "model.width": 4,
             "training.batch_size": 8,
         },

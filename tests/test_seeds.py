@@ -43,7 +43,7 @@ TURNED = {
         "turned": {"epochs": 1, "target": "rotation"},
         "plain": {
             "epochs": 1,
-            "parameters": {"trainable": "linear|layer3", "reset": "linear"},
+            "parameters": {"trainable": "linear|bn1", "reset": "linear"},
             "sampler": {"name": "class_balanced"},
         },
     },

@@ -282,7 +282,7 @@ def test_a_run_starts_from_another_runs_network(crt_config, tmp_path):
     assert not np.array_equal(begun["linear"]["kernel"], taken["params"]["linear"]["kernel"])
     train(crt_config, tmp_path / "classifier")
     final = initial.run_variables(tmp_path / "classifier")
-    assert_equal(final["params"]["layer1_0"], taken["params"]["layer1_0"])
+    assert_equal(final["params"]["conv1"], taken["params"]["conv1"])
     assert not np.array_equal(
         final["params"]["linear"]["kernel"], taken["params"]["linear"]["kernel"]
     )
@@ -358,7 +358,7 @@ def test_a_pattern_that_matches_nothing_names_what_there_is(crt_config):
     with pytest.raises(
         ValueError,
         match=r"parameters.trainable 'head' matches no parameter;"
-        r" they begin with bn1, conv1, layer1_0",
+        r" they begin with bn1, conv1, linear",
     ):
         built.enter(built.create_state(), 0, 1)
     crt_config.stage.classifier.parameters.update(trainable="linear", reset="head")

@@ -521,7 +521,7 @@ def test_a_damaged_config_json_is_named(digits_config, tmp_path):
 def test_init_from_starts_at_those_weights_and_evaluates_them(digits_config, tmp_path):
     from ltjax import models
 
-    digits_config.model.width = 16
+    digits_config.model.name, digits_config.model.width = "resnet8", 16
     model = models.create("resnet8", 10, classifier="normalized")
     variables = model.init(jax.random.key(5), jnp.zeros((1, 8, 8, 1)))
     np.savez(tmp_path / "w.npz", **models.to_torch("resnet8", variables))
@@ -540,6 +540,7 @@ def test_init_from_starts_at_those_weights_and_evaluates_them(digits_config, tmp
 def test_the_first_stage_resets_what_init_from_gave(digits_config, tmp_path):
     from ltjax import models
 
+    digits_config.model.name = "resnet8"
     model = models.create("resnet8", 10, classifier="normalized", width=4)
     variables = model.init(jax.random.key(5), jnp.zeros((1, 8, 8, 1)))
     np.savez(tmp_path / "w.npz", **models.to_torch("resnet8", variables))
@@ -593,6 +594,7 @@ def test_slices_are_of_classes_by_their_counts(digits_config):
 def test_init_from_another_kind_of_network_is_refused(digits_config, tmp_path):
     from ltjax import models
 
+    digits_config.model.name = "resnet8"
     model = models.create("resnet8", 10, classifier="linear", width=4)
     np.savez(
         tmp_path / "w.npz",
@@ -632,6 +634,7 @@ def test_weights_and_biases_gets_every_epoch_when_asked(digits_config, tmp_path,
 def test_evaluation_scores_the_run_and_names_one_of_another_recipe(digits_config, tmp_path):
     from ltjax import models
 
+    digits_config.model.name = "resnet8"
     start = models.create("resnet8", 10, classifier="normalized", width=4)
     variables = start.init(jax.random.key(5), jnp.zeros((1, 8, 8, 1)))
     np.savez(tmp_path / "w.npz", **models.to_torch("resnet8", variables))
