@@ -282,3 +282,10 @@ def test_a_config_asks_for_strong_views(digits_config):
         digits_config.augment[field] = value
         with pytest.raises(ValueError, match=told):
             settings.resolve(digits_config)
+
+
+def test_boxes_of_one_ratio_are_squares():
+    boxes = np.asarray(augment.random_boxes(jax.random.key(0), 50, 32, 32, ratio=(1.0, 1.0)))
+    sides = boxes[:, 2:]
+    np.testing.assert_array_equal(sides[:, 0], sides[:, 1])
+    assert len(np.unique(sides)) > 5

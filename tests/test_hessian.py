@@ -171,6 +171,11 @@ def test_tolerance_ends_the_run_early():
     )
     assert found.steps <= 20
     np.testing.assert_allclose(found.values, [50.0], rtol=1e-3)
+    below = hessian.bottom_eigenvalues(
+        lambda v: -(matrix @ v) - v, jnp.zeros(501), jax.random.key(0), tolerance=1e-3
+    )
+    assert below.steps <= 20, "where all are negative too"
+    np.testing.assert_allclose(below.values, [-51.0], rtol=1e-3)
 
 
 def test_scipys_eigsh_agrees_on_the_same_operator():

@@ -87,3 +87,8 @@ def test_subset_keeps_the_asked_number_of_different_images_and_depends_on_the_se
 def test_impossible_profiles_are_refused(call, told):
     with pytest.raises(ValueError, match=told.replace(".", r"\.")):
         call()
+
+
+def test_two_classes_are_enough():
+    assert imbalance.exponential(2, 100, 0.1).tolist() == [100, 10]
+    assert imbalance.step(2, 100, 0.1).tolist() == [100, 10]

@@ -272,3 +272,12 @@ def test_reslt_refuses_what_does_not_fit(change, told):
     } | change
     with pytest.raises(ValueError, match=told):
         losses.reslt(arguments.pop("branch_logits"), arguments.pop("labels"), **arguments)
+
+
+def test_reslt_of_a_label_below_0_is_nan_in_a_batch_of_fewer_images_than_classes():
+    """Under jit, where labels aren't checked: not another class's loss."""
+    branches, masks = jnp.zeros((3, 2, 4)), np.ones((3, 4))
+    for beta in (0.0, 1.0):
+        of = jax.jit(partial(losses.reslt, branch_masks=masks, beta=beta))
+        assert jnp.isnan(of(branches, jnp.asarray([0, -1])))
+        assert jnp.isfinite(of(branches, jnp.asarray([0, 1])))

@@ -104,6 +104,10 @@ def test_groups_by_index_and_threshold():
     }
     with pytest.raises(ValueError, match=r"group boundaries are \(6, 3\)"):
         metrics.groups_by_index(10, (6, 3))
+    for boundaries in ((0, 3), (3, 3), (3, 10)):
+        with pytest.raises(ValueError, match=r"two ascending class indices in 1\.\.9"):
+            metrics.groups_by_index(10, boundaries)
+    assert metrics.groups_by_index(3, (1, 2))["few"].tolist() == [2]
 
 
 def test_group_accuracy_is_the_mean_recall_and_nan_without_classes():
@@ -191,3 +195,16 @@ def test_calibration_error_is_its_definition(num_bins):
     probabilities = np.stack([confidence, 1 - confidence], axis=1)
     ours = metrics.calibration_error(probabilities, labels, num_bins)
     assert ours == pytest.approx(expected, rel=1e-12)
+
+
+def test_errors_of_both_signs_add_up_in_every_class():
+    """Class 0 is too sure at 0.9 and not sure enough at 0.6, by 0.4 each: 0.4, and not 0."""
+    probabilities = np.repeat([[0.9, 0.1], [0.6, 0.4]], 10, axis=0)
+    labels = np.concatenate([np.repeat([0, 1], 5), np.zeros(10, int)])
+    assert metrics.classwise_calibration_error(probabilities, labels) == pytest.approx(0.4)
+
+
+def test_a_confidence_above_1_by_rounding_is_in_the_last_bin():
+    """Beside one of 0.95 that is right: |(0.95 + 1) / 2 - 1 / 2|; in bins apart it were 0.525."""
+    probabilities = np.array([[0.95, 0.05], [1 + 1e-9, 0.0]])
+    assert metrics.calibration_error(probabilities, [0, 1], 10) == pytest.approx(0.475)

@@ -120,6 +120,25 @@ def test_turned_images_are_labelled_by_their_turns():
     np.testing.assert_array_equal(labels, [0, 1, 2, 3, -1, -1, -1, -1])
     for k in range(8):
         np.testing.assert_array_equal(four[k], np.rot90(images[k // 4], k % 4))
+    assert turned(images, jnp.asarray([0, 1]))[1].tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name, one in objectives.OBJECTIVES.items() if "cmo" in (one.mixings or ("cmo",))],
+)
+def test_an_objective_that_mixes_takes_the_mixing_and_its_orders(name):
+    """CMO draws its patches from an order of its own."""
+    from configs import base
+
+    options = base.get_config().objective.get(name, {})
+    if name == "reslt":
+        options = {"beta": 0.8, "medium_from": 1, "tail_from": 2, "label_smoothing": 0.0}
+    cmo = mixing("cmo", np.asarray([9, 3, 1]), alpha=1.0, probability=1.0)
+    given = objectives.Given(losses.cross_entropy, np.asarray([9, 3, 1]), cmo, None, None)
+    made = objectives.OBJECTIVES[name].make(given, **options)
+    assert made.mix is cmo.mix
+    assert made.orders[-1:] == cmo.orders
 
 
 def test_every_mixing_takes_its_own_of_a_configs_options():

@@ -249,3 +249,12 @@ def test_nothing_drawn_changes_nothing():
 def test_bad_policies_are_refused(make, told):
     with pytest.raises(ValueError, match=told):
         make()
+
+
+def test_three_pixels_are_enough_to_sharpen():
+    """The middle of a 3x3 image is blended with its mean of 13 parts, the border stays."""
+    image = jnp.full((1, 3, 3, 1), 26, jnp.uint8).at[0, 1, 1, 0].set(130)
+    smooth = operations.sharpness(image, jnp.zeros(1))
+    expected = np.full((3, 3), 26)
+    expected[1, 1] = (8 * 26 + 5 * 130) / 13
+    np.testing.assert_array_equal(smooth[0, ..., 0], expected)

@@ -49,7 +49,9 @@ def npz(tmp_path_factory):
 def config_for(npz, **changes):
     config = digits_config()
     config.data.name, config.data.dir, config.data.groups = "npz", str(npz), ()
-    config.update_from_flattened_dict({"model.name": "tiny", "training.epochs": 3, **SMALL, **changes})
+    config.update_from_flattened_dict(
+        {"model.name": "tiny", "training.epochs": 3, **SMALL, **changes}
+    )
     return settings.resolve(config)
 
 

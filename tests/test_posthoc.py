@@ -12,6 +12,7 @@ import pytest
 
 from ltjax import metrics, posthoc
 from ltjax.experiment import experiment, initial, settings
+from ltjax.posthoc.classifiers import unit
 from ltjax.training import features as network_features
 from ltjax.training import posthoc as run_posthoc
 from tests.test_training import train
@@ -311,3 +312,21 @@ def test_settings_that_cannot_be_are_refused(digits_config, field, value, messag
     digits_config.posthoc[field] = value
     with pytest.raises(ValueError, match=message):
         settings.resolve(digits_config)
+
+
+def test_features_of_zeros_have_finite_scores_and_stay():
+    """Of cosines too; and the others' lengths are 1."""
+    np.testing.assert_array_equal(unit(jnp.zeros((2, 3))), np.zeros((2, 3)))
+    np.testing.assert_allclose(unit(jnp.asarray([[3.0, 4.0]])), [[0.6, 0.8]], rtol=1e-6)
+    cosines = posthoc.Classifier.of(np.eye(2), length=5.0)
+    scores = posthoc.uncalibrated(cosines, np.array([[0.0, 0.0], [3.0, 4.0]]))
+    np.testing.assert_allclose(scores, [[0.0, 0.0], [3.0, 4.0]], atol=1e-6)
+
+
+def test_label_aware_smoothing_moves_kernel_and_bias_at_half_the_rate_of_its_scales():
+    """By default, as in MiSLAS's second stage; or at the ratio that is asked for."""
+    head, counts = posthoc.HEADS["label_aware_smoothing"], [5, 3, 2, 1]
+    for options, rate in (({}, 0.5), ({"kernel_rate": 0.25}, 0.25)):
+        made = posthoc.training(head, counts, learning_rate=0.1, epochs=1, **options)
+        assert made.factors.kernel == made.factors.bias == rate
+        assert made.factors.omega == 1.0
