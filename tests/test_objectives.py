@@ -236,3 +236,14 @@ def test_features_of_branches_and_of_efficientnet():
         lambda images: model.init_with_output(jax.random.key(0), images, features=True)[0], images
     )
     assert (logits.shape, features.shape) == ((2, 5), (2, 1280))
+
+
+@pytest.mark.parametrize("q", [0.0, 0.25, 1.0])
+def test_glmcs_second_order_draws_images_with_weight_their_class_count_to_minus_q(q):
+    labels = jnp.asarray(np.repeat(np.arange(3), (900, 90, 9)))
+    given = objectives.Given(None, np.asarray([900, 90, 9]), objectives.Mixing(), None, None)
+    options = {"similarity": 4.0, "exponent": 1.2, "q": q, "dimensions": 8}
+    (order,) = objectives.OBJECTIVES["glmc"].make(given, **options).orders
+    drawn = np.bincount(labels[order(jax.random.key(0), labels, 0)], minlength=3) / 999
+    shares = np.array([900.0, 90.0, 9.0]) ** (1 - q)
+    np.testing.assert_allclose(drawn, shares / shares.sum(), atol=0.05 if q else 1e-9)
