@@ -12,7 +12,7 @@ import pytest
 
 from ltjax import losses, models, objectives
 from ltjax.experiment import experiment, settings
-from ltjax.objectives.classify import MIXINGS, mixing
+from ltjax.objectives.classify import MIXINGS, class_loss, mixing
 from ltjax.objectives.rotation import turned
 from ltjax.training import loop, programs, scoring
 from ltjax.workdir.checkpoint import Checkpoints
@@ -247,3 +247,41 @@ def test_glmcs_second_order_draws_images_with_weight_their_class_count_to_minus_
     drawn = np.bincount(labels[order(jax.random.key(0), labels, 0)], minlength=3) / 999
     shares = np.array([900.0, 90.0, 9.0]) ** (1 - q)
     np.testing.assert_allclose(drawn, shares / shares.sum(), atol=0.05 if q else 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "heads"),
+    [
+        ("bcl", {"width": 24, "dimensions": 6, "prototypes": True}),
+        ("proco", {"width": 24, "dimensions": 6}),
+        ("glmc", {"num_classes": 3, "dimensions": 6}),
+    ],
+)
+def test_heads_have_the_sizes_that_the_options_say(name, heads):
+    from configs import base
+
+    options = dict(base.get_config().objective[name]) | {"width": 24, "dimensions": 6}
+    if name == "glmc":
+        del options["width"]
+    counts = np.asarray([9, 3, 1])
+    given = objectives.Given(losses.cross_entropy, counts, objectives.Mixing(), None, None)
+    assert objectives.OBJECTIVES[name].make(given, **options).heads.keywords == heads
+
+
+def test_parts_of_a_batch_add_up_by_their_shares_of_the_class_weights():
+    """The whole batch's weighted mean, of parts whose labels weigh 4 of 7 and 3 of 7."""
+    logits = jax.random.normal(jax.random.key(0), (5, 3))
+    labels, weights = jnp.asarray([0, 0, 2, 1, 0]), jnp.asarray([1.0, 2.0, 2.0])
+    whole = objectives.Batch(None, labels)
+    expected = class_loss(losses.cross_entropy, logits, whole, weights)
+    parts = ((slice(0, 3), 4 / 7), (slice(3, 5), 3 / 7))
+    found = sum(
+        class_loss(
+            losses.cross_entropy,
+            logits[part],
+            objectives.Batch(None, labels[part], shares=(share, share)),
+            weights,
+        )
+        for part, share in parts
+    )
+    assert float(found) == pytest.approx(float(expected), rel=1e-6)
