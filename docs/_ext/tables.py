@@ -456,5 +456,6 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "own_data": own_data,
     "posthoc_digits": _posthoc("digits"),
     "posthoc_ldam": _posthoc("ldam"),
+    "posthoc_ldam_full": _posthoc("ldam_full"),
     "posthoc_lite0": _posthoc("lite0"),
 }
