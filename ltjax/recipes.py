@@ -14,7 +14,7 @@ from types import ModuleType
 
 from ml_collections import ConfigDict
 
-from ltjax.names import unknown
+from ltjax.names import nearest, unknown
 
 _BASE = "base"
 
@@ -42,7 +42,11 @@ def path_of(recipe: str) -> Path:
         if not path.is_file() and path.parts[:-1] == ("configs",) and own.is_file():
             return own  # configs/NAME.py outside the checkout
         if not path.is_file():
-            raise FileNotFoundError(f"{recipe}: no such config file")
+            beside = nearest(path.stem, (file.stem for file in path.parent.glob("*.py")))
+            near = beside or nearest(path.stem, names())
+            place = path.parent if beside else Path("configs")
+            hint = f"; did you mean {place / near}.py?" if near else ""
+            raise FileNotFoundError(f"{recipe}: no such config file{hint}")
         return path
     if recipe not in names():
         raise unknown("unknown recipe", recipe, names())

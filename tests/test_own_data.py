@@ -292,8 +292,13 @@ def test_fit_refuses_wrong_fields_in_one_line(tmp_path, options, message):
 def test_fit_refuses_an_unknown_recipe(tmp_path):
     with pytest.raises(ValueError, match="unknown recipe 'ldam_dwr'; did you mean 'ldam_drw'"):
         ltjax.fit("ldam_dwr", train=(IMAGES, LABELS), workdir=tmp_path)
-    with pytest.raises(FileNotFoundError, match="no such config file"):
-        ltjax.fit("here/ce.py", train=(IMAGES, LABELS), workdir=tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no such .* file; did you mean configs/ce\.py\?"):
+        ltjax.fit("conf/ce.py", train=(IMAGES, LABELS), workdir=tmp_path)
+    (tmp_path / "mine.py").touch()
+    with pytest.raises(FileNotFoundError, match=r"no such .*; did you mean \S+/mine\.py\?"):
+        ltjax.fit(tmp_path / "mien.py", train=(IMAGES, LABELS), workdir=tmp_path)
+    with pytest.raises(FileNotFoundError, match="no such config file$"):
+        ltjax.fit(tmp_path / "there" / "qqq.py", train=(IMAGES, LABELS), workdir=tmp_path)
 
 
 def test_lists_and_photographs_validate_too(tmp_path):
