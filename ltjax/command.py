@@ -2,50 +2,64 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import logging
 import os
-import re
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
 
 from absl import app, flags
 from ml_collections import config_flags
 
 import ltjax
 from ltjax import recipes
+from ltjax.exits import (
+    fail,
+    flag_error,
+    lost,
+    open_what_is_closed,
+    program_with_python,
+    raised_in,
+    uncaught,
+    unexpected,
+)
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Recipe: a Python file with get_config(); --config.FIELD=VALUE overrides."
 )
+
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     "",
     "Folder of the run, or of seeds trained together; runs/NAME-DATA-seedN by default."
     " Several for a report: A,B,C.",
 )
+
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
     ["train", "evaluate", "predict", "export", "inspect", "hessian", "posthoc", "report"],
     "What to do.",
 )
+
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed",
     False,
     "One of several processes, found by jax.distributed (Slurm, MPI, TPU pod, ...).",
 )
+
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", "", "HOST:PORT of process 0, where the processes are not found by themselves."
 )
+
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", -1, "With --coordinator: how many.")
+
 _PROCESS_ID = flags.DEFINE_integer(
     "process_id", -1, "With --coordinator: which one this is, from 0."
 )
+
 _OUTPUT = flags.DEFINE_string(
     "output",
     "",
@@ -53,6 +67,7 @@ _OUTPUT = flags.DEFINE_string(
     " (WORKDIR/predictions.csv); export's folder (WORKDIR/export); inspect's (WORKDIR or"
     " ./inspect).",
 )
+
 _INPUT = flags.DEFINE_string(
     "input",
     "",
@@ -60,25 +75,28 @@ _INPUT = flags.DEFINE_string(
     " (inspect, without --config) A folder with a sub-folder a class or with train.csv and"
     " test.csv, a .csv or an .npz.",
 )
+
 _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint", "last", ["last", "best"], "(predict, export) Which epoch."
 )
+
 _PRIOR = flags.DEFINE_string(
     "prior",
     "",
     "(predict, export) How frequent the classes are where the images come from: train,"
     " uniform, or counts 120,30,7; as the run assumes by default.",
 )
-_FLIP = flags.DEFINE_bool("flip", False, "(predict) Average with the mirrored image.")
-_FIVE_CROP = flags.DEFINE_bool("five_crop", False, "(predict) Average over middle and corners.")
 
+_FLIP = flags.DEFINE_bool("flip", False, "(predict) Average with the mirrored image.")
+
+_FIVE_CROP = flags.DEFINE_bool("five_crop", False, "(predict) Average over middle and corners.")
 
 _LIST = flags.DEFINE_bool("list", False, "Lists the recipes with their figures, and ends.")
 
 
 def run() -> None:
     """Entry point: of launch.py, of the command `ltjax` and of `python -m ltjax`."""
-    _open_what_is_closed()
+    open_what_is_closed()
     names = (
         "config",
         "list",
@@ -105,13 +123,13 @@ def _parse(argv: Sequence[str]) -> list[str]:
     try:
         argv = _with_paths(argv)
     except (ValueError, FileNotFoundError) as error:
-        _fail(f"--config: {error}")
+        fail(f"--config: {error}")
     try:
         return flags.FLAGS(argv)
     except Exception as error:  # absl and ml_collections raise many types; each means a wrong flag
-        _fail(
-            f"{_flag_error(error)}"
-            f" ({_command()} --help lists the flags, configs/base.py the fields)"
+        fail(
+            f"{flag_error(error)}"
+            f" ({program_with_python()} --help lists the flags, configs/base.py the fields)"
         )
 
 
@@ -131,7 +149,7 @@ def _with_paths(argv: Sequence[str]) -> list[str]:
 
 def _main(argv: Sequence[str]) -> None:
     if argv[1:]:
-        _fail(f"unexpected argument {argv[1]!r}; every option is --name=value")
+        fail(f"unexpected argument {argv[1]!r}; every option is --name=value")
     if _LIST.value:
         print(recipes.table())
         return
@@ -140,7 +158,7 @@ def _main(argv: Sequence[str]) -> None:
     # Orbax logs with tracebacks what it then raises, and what it left behind of a failed read or
     # save calls into a loop that is closed.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
-    sys.excepthook = _uncaught
+    sys.excepthook = uncaught
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks ± still gets the rest
@@ -165,33 +183,33 @@ def _main(argv: Sequence[str]) -> None:
         }
         modes[_MODE.value]()
     except KeyboardInterrupt:
-        _fail(
+        fail(
             "interrupted; the same command continues from the last checkpoint, if there is one",
             status=130,
         )
     except Stopped as stopped:
-        _fail(str(stopped), status=128 + stopped.signum)
+        fail(str(stopped), status=128 + stopped.signum)
     except BrokenPipeError:  # while reporting; training stops by itself
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _fail("the pipe that this writes to broke", status=128 + signal.SIGPIPE)
+        fail("the pipe that this writes to broke", status=128 + signal.SIGPIPE)
     except Diverged as diverged:
-        _fail(str(diverged), status=3)
+        fail(str(diverged), status=3)
     except JaxRuntimeError as error:
         if not devices.several_processes():
             raise
-        _lost(error)
+        lost(error)
     except (RuntimeError, AssertionError) as error:
-        if "LTJAX_DEBUG" in os.environ or _raised_in(error).name != "xla_bridge.py":
+        if "LTJAX_DEBUG" in os.environ or raised_in(error).name != "xla_bridge.py":
             raise
         wanted, reason = os.environ.get("JAX_PLATFORMS", ""), " ".join(str(error).split())[:200]
-        _fail(
+        fail(
             f"JAX finds no device of JAX_PLATFORMS={wanted!r} here ({reason or 'none'}); unset it,"
             " or install the build for it (pip install 'ltjax[cuda]' or 'ltjax[tpu]')"
         )
     except (ValueError, OSError, ImportError) as error:
         if "LTJAX_DEBUG" in os.environ:
             raise
-        _fail(f"{error} (LTJAX_DEBUG=1 shows where)" if _unexpected(error) else str(error))
+        fail(f"{error} (LTJAX_DEBUG=1 shows where)" if unexpected(error) else str(error))
 
 
 def _train() -> None:
@@ -350,82 +368,3 @@ def _config():
     except OSError as error:
         raise ValueError(f"--config: {' '.join(str(error).split())}") from None
     return resolve(_CONFIG.value)
-
-
-def _flag_error(error: Exception) -> str:
-    """The error as one line; ml_collections' own repeat the whole config
-    and escape their quotes.
-    """
-    text = str(error).replace("\\n", " ").replace("\\'", "'")
-    if "has no attribute 'get_config'" in text:
-        return "the file of --config has no get_config(); expected one that returns a ConfigDict"
-    if isinstance(error, (AttributeError, KeyError)):
-        near = re.search(r'Did you mean "(\S+)" instead of "(\S+)"', text)
-        if near:
-            return f"unknown config field {near[2]!r}; did you mean {near[1]!r}?"
-        named = re.search(r'[Kk]ey "?(\w+)"?|(\w+)', text)
-        return f"unknown config field {(named[1] or named[2] if named else text)!r}"
-    text = " ".join(text.split())
-    return text if isinstance(error, flags.Error) else f"{type(error).__name__}: {text}"
-
-
-def _unexpected(error: Exception) -> bool:
-    """Errors raised outside ltjax: their line may not say enough."""
-    return f"{os.sep}ltjax{os.sep}" not in str(_raised_in(error))
-
-
-def _raised_in(error: Exception) -> Path:
-    """The file of the program that an error comes from."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return Path(trace.tb_frame.f_code.co_filename if trace is not None else "")
-
-
-def _uncaught(kind: Any, error: BaseException, trace: Any) -> None:
-    if str(error) != "Event loop is closed":
-        sys.__excepthook__(kind, error, trace)
-
-
-def _lost(error: Exception) -> NoReturn:
-    """Ends at once: leaving in good order would wait for the process that is gone."""
-    reason = " ".join(str(error).split())[:160]
-    print(
-        f"{_program()}: another process was lost or failed ({reason});"
-        " start all of them again: the same command continues from the last checkpoint",
-        file=sys.stderr,
-        flush=True,
-    )
-    os._exit(4)
-
-
-def _program() -> str:
-    """As it was started: launch.py, or ltjax."""
-    return "launch.py" if Path(sys.argv[0]).name == "launch.py" else "ltjax"
-
-
-def _command() -> str:
-    return "python launch.py" if _program() == "launch.py" else "ltjax"
-
-
-def _fail(message: str, status: int = 2) -> NoReturn:
-    """Of several processes one that fails alone ends at once, and the others then as by a loss:
-    leaving in good order would wait for them.
-    """
-    with contextlib.suppress(OSError):  # a terminal that is gone
-        print(f"{_program()}: {message}", file=sys.stderr, flush=True)
-    if "ltjax.devices" in sys.modules:
-        from ltjax import devices
-
-        if devices.several_processes() and not devices.together():
-            os._exit(status)
-    sys.exit(status)
-
-
-def _open_what_is_closed() -> None:
-    """Standard streams that the caller closed lead nowhere; a file would take their numbers."""
-    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(number)
-    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")
-    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")

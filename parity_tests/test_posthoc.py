@@ -169,7 +169,7 @@ def test_label_aware_smoothing_is_the_losses_own():
         posthoc.HEADS["label_aware_smoothing"], COUNTS, learning_rate=0.1, epochs=1
     )
     scores = features @ kernel + bias
-    from ltjax.posthoc.heads import batch_loss
+    from ltjax.posthoc.sgd import batch_loss
 
     ours = batch_loss(how, how.class_weights[0], jnp.asarray(scores), jnp.asarray(labels))
     theirs = losses.label_aware_smoothing(scores, labels, class_counts=COUNTS).mean()

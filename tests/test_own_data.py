@@ -297,7 +297,7 @@ def test_fit_refuses_an_unknown_recipe(tmp_path):
     (tmp_path / "mine.py").touch()
     with pytest.raises(FileNotFoundError, match=r"no such .*; did you mean \S+/mine\.py\?"):
         ltjax.fit(tmp_path / "mien.py", train=(IMAGES, LABELS), workdir=tmp_path)
-    with pytest.raises(FileNotFoundError, match="no such config file$"):
+    with pytest.raises(FileNotFoundError, match=r"no such config file$"):
         ltjax.fit(tmp_path / "there" / "qqq.py", train=(IMAGES, LABELS), workdir=tmp_path)
 
 

@@ -15,7 +15,6 @@ from ltjax.hessian.lanczos import lanczos
 from ltjax.hessian.operator import DatasetOperator, gauss_newton_product, hvp
 from ltjax.hessian.spectrum import (
     Eigenpairs,
-    Estimate,
     Spectrum,
     bottom_eigenvalues,
     density,
@@ -24,9 +23,8 @@ from ltjax.hessian.spectrum import (
     spectral_density,
     spectrum_of,
     top_eigenvalues,
-    trace,
-    trace_hutchpp,
 )
+from ltjax.hessian.traces import Estimate, trace, trace_hutchpp
 
 __all__ = [
     "DatasetOperator",

@@ -1,10 +1,7 @@
-"""What Lanczos and random probes tell of a symmetric operator: eigenvalues, spectral density,
-trace.
-"""
+"""Eigenvalues and spectral density of a symmetric operator, by Lanczos."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from ltjax.hessian.lanczos import Runner, Tridiagonal, refuse_complex, refuse_not_finite
-
-Matvec = Callable[[Any], Any]
+from ltjax.hessian.lanczos import Runner, Tridiagonal
+from ltjax.hessian.vectors import Matvec, rademacher
 
 
 class Eigenpairs(NamedTuple):
@@ -66,23 +62,6 @@ class Spectrum(NamedTuple):
     largest_residual: float
     smallest: float
     smallest_residual: float
-
-
-class Estimate(NamedTuple):
-    """A random estimate, its standard error (nan from a single probe), and the products used.
-
-    Example:
-      >>> import jax, jax.numpy as jnp
-      >>> from ltjax import hessian
-      >>> A, w, key = jnp.ones((3, 3)), jnp.zeros(3), jax.random.key(0)
-      >>> found = hessian.trace(lambda v: A @ v, w, key, 50)
-      >>> print(abs(found.value - 3) < 4 * found.standard_error, found.products)
-      True 50
-    """
-
-    value: float
-    standard_error: float
-    products: int
 
 
 def top_eigenvalues(
@@ -176,7 +155,7 @@ def spectral_density(
       [[1. 2. 3. 4. 5.]] [[0.2 0.2 0.2 0.2 0.2]]
     """
     run = Runner(matvec, example, num_steps)
-    probes = [_rademacher(jax.random.fold_in(key, k), example) for k in range(num_probes)]
+    probes = [rademacher(jax.random.fold_in(key, k), example) for k in range(num_probes)]
     if together and run.traceable:
         pairs = list(
             zip(*run.together(jnp.stack([ravel_pytree(probe)[0] for probe in probes])), strict=True)
@@ -206,7 +185,7 @@ def spectrum_of(
     run = Runner(matvec, example, num_steps)
     nodes, weights, ends = [], [], []
     for k in range(num_probes):
-        each = run(_rademacher(jax.random.fold_in(key, k), example))
+        each = run(rademacher(jax.random.fold_in(key, k), example))
         values, vectors = np.linalg.eigh(_matrix(each.alphas, each.betas))
         residuals = np.abs(float(each.residual) * vectors[-1])
         nodes.append(values)
@@ -283,86 +262,6 @@ def moments(nodes: np.ndarray, weights: np.ndarray, order: int) -> float:
     return float(np.mean(np.sum(np.atleast_2d(weights) * np.atleast_2d(nodes) ** order, axis=1)))
 
 
-def trace(
-    matvec: Matvec, example: Any, key: jax.Array, num_probes: int = 100, *, tolerance: float = 0.0
-) -> Estimate:
-    """Hutchinson's estimate of the trace with Rademacher probes; exact from one probe for a
-    diagonal operator.
-
-    Args:
-      matvec, example: as `top_eigenvalues`.
-      key: of the probes.
-      num_probes: at most.
-      tolerance: stops once the mean changes by less than this share from one probe to the next; 0
-        uses all.
-
-    Source: Hutchinson, Communications in Statistics 1990; the stopping rule is PyHessian's.
-
-    Example:
-      >>> import jax, jax.numpy as jnp
-      >>> from ltjax import hessian
-      >>> A, w, key = jnp.diag(jnp.arange(1.0, 6.0)), jnp.zeros(5), jax.random.key(0)
-      >>> print(round(hessian.trace(lambda v: A @ v, w, key, 2).value, 3))
-      15.0
-    """
-    values: list[float] = []
-    for k in range(num_probes):
-        probe = _rademacher(jax.random.fold_in(key, k), example)
-        values.append(_dot(probe, matvec(probe)))
-        if (
-            k
-            and tolerance
-            and abs(np.mean(values) - np.mean(values[:-1]))
-            < tolerance * (abs(np.mean(values)) + 1e-30)
-        ):
-            break
-    return _estimate(np.asarray(values), len(values))
-
-
-def trace_hutchpp(matvec: Matvec, example: Any, key: jax.Array, num_products: int = 99) -> Estimate:
-    """Hutch++: the trace on a sketched dominant subspace exactly, Hutchinson on the rest.
-
-    Args:
-      matvec, example: as `top_eigenvalues`.
-      key: of the probes.
-      num_products: a third each for the sketch, its trace, and the rest; at least 6.
-
-    Raises:
-      ValueError: num_products below 6.
-
-    Source: Meyer et al., SOSA 2021, arXiv:2010.09649, algorithm 1.
-
-    Example:
-      >>> import jax, jax.numpy as jnp
-      >>> from ltjax import hessian
-      >>> A, w, key = jnp.diag(jnp.arange(1.0, 6.0)), jnp.zeros(5), jax.random.key(0)
-      >>> print(round(hessian.trace_hutchpp(lambda v: A @ v, w, key, 15).value, 3))
-      15.0
-    """
-    if num_products < 6:
-        raise ValueError(f"num_products is {num_products}; expected at least 6")
-    third = num_products // 3
-    _, unravel = ravel_pytree(example)
-    sketch_key, rest_key = jax.random.split(key)
-    probes = [_rademacher(jax.random.fold_in(sketch_key, k), example) for k in range(third)]
-    images = np.stack([_flat(matvec(probe)) for probe in probes], axis=1)
-    left, sizes, _ = np.linalg.svd(images, full_matrices=False)
-    span = left[:, sizes > sizes[0] * 1e-7] if sizes[0] > 0 else left[:, :0]
-    dtype = ravel_pytree(example)[0].dtype
-
-    def product(vector: np.ndarray) -> np.ndarray:
-        return _flat(matvec(unravel(jnp.asarray(vector, dtype))))
-
-    exact = sum(float(column @ product(column)) for column in span.T)
-    rest = []
-    for k in range(third):
-        probe = _flat(_rademacher(jax.random.fold_in(rest_key, k), example))
-        probe = probe - span @ (span.T @ probe)
-        rest.append(float(probe @ product(probe)))
-    estimate = _estimate(np.asarray(rest), third + span.shape[1] + third)
-    return estimate._replace(value=estimate.value + exact)
-
-
 def _extreme(
     matvec: Matvec,
     example: Any,
@@ -407,24 +306,3 @@ def _extreme(
 def _matrix(alphas: Any, betas: Any) -> np.ndarray:
     alphas, betas = np.asarray(alphas, np.float64), np.asarray(betas, np.float64)
     return np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1)
-
-
-def _rademacher(key: jax.Array, example: Any) -> Any:
-    flat, unravel = ravel_pytree(example)
-    return unravel(jax.random.rademacher(key, flat.shape, flat.dtype))
-
-
-def _flat(tree: Any) -> np.ndarray:
-    flat = ravel_pytree(tree)[0]
-    refuse_complex(flat)
-    refuse_not_finite(flat)
-    return np.asarray(flat, np.float64)
-
-
-def _dot(a: Any, b: Any) -> float:
-    return float(_flat(a) @ _flat(b))
-
-
-def _estimate(values: np.ndarray, products: int) -> Estimate:
-    error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
-    return Estimate(float(values.mean()), error, products)

@@ -13,18 +13,10 @@ from ltjax.posthoc.classifiers import (
     scaled,
     tau_normalized,
 )
-from ltjax.posthoc.heads import (
-    HEADS,
-    Classifier,
-    Head,
-    Training,
-    logits,
-    start,
-    train,
-    training,
-    uncalibrated,
-)
+from ltjax.posthoc.heads import HEADS, Head, Training, start, training
+from ltjax.posthoc.scores import Classifier, logits, uncalibrated
 from ltjax.posthoc.selection import choose, held_out, shifted_accuracy, shifted_prior, temperature
+from ltjax.posthoc.sgd import train
 
 __all__ = [
     "HEADS",
