@@ -47,16 +47,16 @@ from mutations import Mutant, mutants, noting
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "docs/results/mutants.json"
 TESTS = {
-    "losses": ["losses", "method_losses", "mislas", "counts_and_weights", "properties"],
-    "reweighting": ["reweighting", "counts_and_weights", "properties"],
-    "imbalance": ["imbalance", "counts_and_weights"],
-    "sampling": ["sampling", "properties", "draws"],
-    "metrics": ["metrics", "properties", "trained"],
-    "optim": ["optim", "sam", "schedules"],
-    "hessian": ["hessian", "properties"],
-    "augment": ["augment", "operations", "strong_views", "photographs", "draws"],
-    "objectives": ["objectives", "proco", "method_losses", "draws"],
-    "posthoc": ["posthoc", "properties"],
+    "losses": ["losses", "method_losses", "mislas", "counts_and_weights", "properties", "values"],
+    "reweighting": ["reweighting", "counts_and_weights", "properties", "values"],
+    "imbalance": ["imbalance", "counts_and_weights", "values"],
+    "sampling": ["sampling", "properties", "draws", "values"],
+    "metrics": ["metrics", "properties", "trained", "values"],
+    "optim": ["optim", "sam", "schedules", "values"],
+    "hessian": ["hessian", "properties", "values"],
+    "augment": ["augment", "operations", "strong_views", "photographs", "draws", "values"],
+    "objectives": ["objectives", "proco", "method_losses", "draws", "values"],
+    "posthoc": ["posthoc", "properties", "values"],
 }
 """Module or package -> its tests, tests/test_NAME.py in float32, parity_tests/ in float64."""
 OF_EVERY_MODULE = "tests/test_signatures.py"

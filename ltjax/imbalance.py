@@ -169,7 +169,9 @@ def _check_factor(num_classes: int, factor: float) -> None:
 
 def _counts(values: ArrayLike) -> np.ndarray:
     counts = np.asarray(values, np.int64)
-    if counts.ndim != 1 or counts.min(initial=1) < 1:
+    if counts.ndim != 1:
+        raise ValueError(f"class counts have shape {list(counts.shape)}; expected [C]")
+    if counts.min(initial=1) < 1:
         raise ValueError(
             f"class {counts.argmin()} would have {counts.min()} images;"
             " expected at least 1 (raise the imbalance factor or the count)"

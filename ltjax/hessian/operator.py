@@ -132,7 +132,7 @@ class DatasetOperator:
         for path, leaf in jax.tree_util.tree_leaves_with_path(params):
             if not np.isfinite(np.asarray(leaf)).all():
                 raise ValueError(
-                    f"parameter {jax.tree_util.keystr(path)} holds values that are not finite;"
+                    f"params{jax.tree_util.keystr(path)} holds values that are not finite;"
                     " the run diverged"
                 )
         batch_size = min(batch_size, size) if sharding is None else batch_size

@@ -58,7 +58,7 @@ def influence_balanced(
     if features.shape[:-1] != logits.shape[:-1] or features.ndim != logits.ndim:
         raise ValueError(
             f"features are {list(features.shape)} for logits {list(logits.shape)}; expected"
-            f" {[*logits.shape[:-1], 'D']}"
+            f" [{', '.join(map(str, logits.shape[:-1]))}, D]"
         )
     log_probs, log_others = log_probability_and_complement(logits)
     if is_ids(labels):  # ||p - y||_1 = 2 (1 - p_y), exact where p_y rounds to 1
