@@ -8,7 +8,7 @@ import numpy as np
 
 from ltjax import augment, hessian, posthoc
 from ltjax.augment import operations
-from tests.values.formulas import COUNTS, FEATURES, KEY, LABELS, LOGITS
+from tests.values.formulas import BRANCHES, COUNTS, FEATURES, KEY, LABELS, LOGITS
 
 GENERATOR = np.random.default_rng(12)
 IMAGES = jnp.asarray(GENERATOR.integers(0, 256, (6, 7, 7, 3)), jnp.uint8)
@@ -169,7 +169,7 @@ CASES = {
     "hessian.lanczos": lambda: [
         hessian.lanczos(product, jnp.arange(8.0), 4),
         hessian.lanczos(product, jnp.arange(8.0), 4, compiled=True),
-        hessian.lanczos(lambda v: LOW @ v, jnp.ones(8), 5, key=KEY)[:2],
+        hessian.lanczos(lambda v: 2 * v, jnp.arange(5.0), 3, key=KEY),
     ],
     "hessian.ends": lambda: [
         (found.values, found.residuals < 1e-3, found.steps)
@@ -201,13 +201,17 @@ CASES = {
         posthoc.tau_normalized(FEATURES[:5, :4], 0.6),
         posthoc.tau_normalized(np.array([[3.0, 0.0], [4.0, 0.0]]), 0.5),
         posthoc.scaled(LOGITS, [1.0, 2.0, 3.0, 0.5]),
-        posthoc.disalign(
-            LOGITS,
-            FEATURES,
-            scale=FEATURES[0, :4],
-            bias=FEATURES[1, :4],
-            direction=FEATURES[2],
-            offset=0.3,
+        posthoc.scaled(BRANCHES, [1.0, 2.0, 3.0, 0.5]),
+        posthoc.marc(BRANCHES, FEATURES[:5, :4], omega=FEATURES[0, :4], beta=FEATURES[1, :4]),
+        *(
+            posthoc.disalign(
+                *(scores, features),
+                scale=FEATURES[0, :4],
+                bias=FEATURES[1, :4],
+                direction=FEATURES[2],
+                offset=0.3,
+            )
+            for scores, features in ((LOGITS, FEATURES), (BRANCHES, jnp.stack([FEATURES] * 3)))
         ),
         posthoc.marc(LOGITS, FEATURES[:5, :4], omega=FEATURES[0, :4], beta=FEATURES[1, :4]),
         [

@@ -128,6 +128,37 @@ LOSSES = {
     ),
     **IDS_ONLY,
 }
+OF_MANY = {
+    "cross_entropy": {"label_smoothing": 0.2},
+    "focal": {"gamma": 1.5},
+    "ldam": {"class_counts": COUNTS, "scale": 7.0},
+    "vector_scaling": {"class_counts": COUNTS},
+    "balanced_softmax": {"class_counts": COUNTS},
+    "logit_adjusted": {"class_counts": COUNTS},
+    "label_aware_smoothing": {"class_counts": COUNTS},
+    "balanced_experts": {"class_counts": COUNTS},
+    "sade": {"class_counts": COUNTS},
+    "influence_balanced": {"alpha": 50.0},
+}
+
+
+def in_shape(name, shape, dtype=jnp.float32, labels=LABELS):
+    """Under jit, of logits with any axes before the classes, and of probabilities."""
+    loss, options = getattr(losses, name), dict(OF_MANY[name])
+    size = int(np.prod(shape))
+    logits = LOGITS[:size].reshape(*shape, 4)
+    if name in ("balanced_experts", "sade"):
+        logits = BRANCHES[:, :size].reshape(3, *shape, 4)
+    if name == "influence_balanced":
+        options["features"] = FEATURES[:size].reshape(*shape, 5).astype(dtype)
+        options["class_weights"] = WEIGHTS
+    ids = jnp.asarray(labels[:size]).reshape(shape)
+    both = (ids, SOFT[:size].reshape(*shape, 4).astype(dtype))
+    return jax.jit(lambda z, targets: [loss(z, target, **options) for target in targets])(
+        *(logits.astype(dtype), both)
+    )
+
+
 SAMPLERS = {
     name: partial(
         lambda sampler: [
@@ -140,6 +171,26 @@ SAMPLERS = {
 }
 CASES = {
     **{f"losses.{name}": case for name, case in LOSSES.items()},
+    **{
+        f"losses.{name}, other shapes": partial(
+            lambda name: [
+                in_shape(name, (2, 3)),
+                in_shape(name, ()),
+                in_shape(name, (6,), jnp.bfloat16),
+                in_shape(name, (6,), labels=np.array([0, -1, 4, 3, 1, 2])),
+            ],
+            name,
+        )
+        for name in OF_MANY
+    },
+    "losses.means, other shapes": lambda: [
+        losses.weighted_mean(LOGITS[:, :1], LABELS[:, None], WEIGHTS),
+        losses.weighted_mean(BRANCHES[0, :, :2], jnp.stack([SOFT, SOFT[::-1]], axis=1), WEIGHTS),
+        jax.jit(losses.weighted_mean)(LOGITS[:, 0], jnp.asarray([0, -1, 4, 3, 1, 2]), WEIGHTS),
+        losses.reslt(BRANCHES.astype(jnp.bfloat16), LABELS, branch_masks=0 * MASKS, beta=0.7),
+        jax.jit(partial(losses.reslt, branch_masks=MASKS, beta=0.7))(BRANCHES, LABELS + 3),
+        losses.mixup(1.0, 2.0, 0.25),
+    ],
     "reweighting": lambda: [
         reweighting.inverse_frequency(COUNTS),
         reweighting.effective_number(COUNTS, beta=0.99),
@@ -189,6 +240,9 @@ CASES = {
         [metrics.top_k_correct(jnp.round(LOGITS), LABELS, k) for k in (1, 2, 4)],
         metrics.top_k_correct(jnp.asarray([[1.0, np.nan], [np.nan, 0.0]]), np.int8([0, 0]), 1),
         metrics.top_k_correct(jnp.zeros((2, 3)), np.array([-1, 3]), 3),
+        metrics.top_k_correct(BRANCHES, jnp.stack([LABELS] * 3), 2),
+        metrics.top_k_correct(LOGITS[0], 1, 2),
+        metrics.adjust_logits(BRANCHES, COUNTS),
         metrics.adjust_logits(LOGITS, COUNTS, tau=0.6),
         metrics.negative_log_likelihood(100 * LOGITS, LABELS),
     ],

@@ -66,7 +66,7 @@ def run(name, mixed="none", focus=None, lam=None):
         *(COUNTS, mixing(mixed, COUNTS, **MIXING), partial(view, 0.1), partial(view, 0.4)),
     )
     made = objectives.OBJECTIVES[name].make(given, **OPTIONS[name])
-    orders = [jnp.arange(12), *(order(KEY, LABELS, jnp.int32(2)) for order in made.orders)]
+    orders = [jnp.arange(12), *(jax.jit(order)(KEY, LABELS, 2) for order in made.orders)]
     drawn = []
     for at, order in enumerate(orders):
         key = jax.random.fold_in(KEY, at)
