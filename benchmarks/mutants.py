@@ -53,7 +53,7 @@ TESTS = {
     "sampling": ["sampling", "properties", "draws", "values"],
     "metrics": ["metrics", "properties", "trained", "values"],
     "optim": ["optim", "sam", "schedules", "values"],
-    "hessian": ["hessian", "properties", "values"],
+    "hessian": ["hessian", "operator", "properties", "values"],
     "augment": ["augment", "operations", "strong_views", "photographs", "draws", "values"],
     "objectives": ["objectives", "proco", "method_losses", "draws", "values"],
     "posthoc": ["posthoc", "properties", "values"],

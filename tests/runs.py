@@ -1,11 +1,37 @@
-"""Work directories as a run leaves them, without training one."""
+"""Runs: trained, what they left, and work directories as a run leaves them without training one."""
 
 from pathlib import Path
 
-from ltjax.experiment import settings
+import jax
+import numpy as np
+
+from ltjax.experiment import experiment, settings
 from ltjax.experiment.experiment import build
+from ltjax.training import loop
 from ltjax.training.record import Record
+from ltjax.workdir.checkpoint import Checkpoints
 from tests.photographs import write_list_set
+
+
+def final_params(config, workdir):
+    """Parameters of the newest checkpoint."""
+    built = experiment.build(settings.resolve(config))
+    return Checkpoints(workdir).restore(built.state_like).state.params
+
+
+def assert_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def train(config, workdir):
+    return loop.train(settings.resolve(config), workdir)
+
+
+def same_rows(a, b):
+    timing = ("seconds", "images_per_second", "peak_host_mib", "peak_device_mib")
+    return [{k: v for k, v in row.items() if k not in timing} for row in a] == [
+        {k: v for k, v in row.items() if k not in timing} for row in b
+    ]
 
 
 def save_run(config, folder: Path) -> Path:

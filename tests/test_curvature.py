@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 from ltjax import augment, losses, report
 from ltjax.experiment import experiment, initial, settings
 from ltjax.training import curvature
-from tests.test_training import train
+from tests.runs import train
 
 
 @pytest.fixture(scope="module")

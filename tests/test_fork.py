@@ -8,7 +8,7 @@ from ltjax.experiment import experiment, settings
 from ltjax.training import loop
 from ltjax.workdir.checkpoint import Checkpoints
 from ltjax.workdir.workdir import Workdir
-from tests.test_training import assert_equal, same_rows
+from tests.runs import assert_equal, same_rows
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from ltjax.experiment import experiment, initial, settings
 from ltjax.posthoc.classifiers import unit
 from ltjax.training import features as network_features
 from ltjax.training import posthoc as run_posthoc
-from tests.test_training import train
+from tests.runs import train
 
 GENERATOR = np.random.default_rng(0)
 KERNEL = GENERATOR.normal(size=(6, 4)).astype(np.float32)

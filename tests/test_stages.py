@@ -17,7 +17,7 @@ from ltjax.training import loop, scoring
 from ltjax.training.programs import Programs
 from ltjax.workdir.checkpoint import Checkpoints
 from ltjax.workdir.workdir import Workdir
-from tests.test_training import assert_equal, same_rows, train
+from tests.runs import assert_equal, same_rows, train
 
 
 @pytest.fixture
