@@ -111,8 +111,10 @@ def per_class(summaries: Sequence[Summary]) -> Figure:
             at = np.arange(len(names)) + (k - (len(summaries) - 1) / 2) * width
             spread = values.std(0, ddof=1) if len(values) > 1 else None
             top.bar(at, values.mean(0), 0.92 * width, yerr=spread, capsize=2, label=_label(summary))
-    top.set(ylabel="test accuracy, %", ylim=(0, 100), title="per class, last epoch")
-    top.legend(frameon=False, fontsize=8)
+    top.set(ylabel="test accuracy, %", ylim=(0, 100))
+    top.set_title("per class, last epoch", loc="left")
+    place = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "borderaxespad": 0.1}
+    top.legend(frameon=False, fontsize=8, ncols=3, **place)  # above the bars, which reach the top
     training_images(bottom, [summary.runs[0].class_counts for summary in summaries])
     if many:
         bottom.set_xlabel("class")
