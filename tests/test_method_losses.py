@@ -185,7 +185,7 @@ def test_glmc_moves_from_the_plain_to_the_balanced_classifier():
         ),
         (
             lambda: losses.influence_balanced(LOGITS[0], LABELS, features=FEATURES[:5]),
-            r"features are \[5, 5\] for logits \[6, 4\]; expected \[6, 'D'\]",
+            r"features are \[5, 5\] for logits \[6, 4\]; expected \[6, D\]",
         ),
         (
             lambda: losses.influence_balanced(LOGITS[0], LABELS, features=FEATURES, alpha=0),
