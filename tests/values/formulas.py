@@ -107,6 +107,17 @@ IDS_ONLY = {
         )
         for lam in (jnp.asarray(0.3), MIXED[:3])
     ],
+    "glmc, features of length 0 and nearly 0": lambda: [
+        losses.glmc(
+            *(LOGITS.reshape(2, 3, 4), LOGITS.reshape(2, 3, 4)),
+            *(size * FEATURES.reshape(2, 3, 5), FEATURES[::-1].reshape(2, 3, 5)),
+            *(LABELS[:3], LABELS[3:]),
+            lam=jnp.asarray(0.3),
+            class_weights=WEIGHTS,
+            progress=0.6,
+        )
+        for size in (0.0, 1e-9)
+    ],
     "mixup": lambda: losses.mixup(LOGITS[:, 0], LOGITS[:, 1], MIXED),
     "weighted_mean": lambda: [
         losses.weighted_mean(LOGITS[:, 0], labels, weights)
