@@ -149,6 +149,12 @@ def test_the_estimate_is_the_mean_of_all_features_seen():
     np.testing.assert_array_equal(estimate.means[4], start[4])  # no image of its own: as it was
 
 
+def test_the_estimate_keeps_its_type_whatever_the_features_are():
+    estimate = proco.Estimate(jnp.zeros((2, 3), jnp.float32), jnp.zeros(2, jnp.float32))
+    after = proco.updated(estimate, jnp.eye(3, dtype=jnp.float64)[:2], jnp.array([0, 1]))
+    assert after.means.dtype == after.counts.dtype == jnp.float32
+
+
 @pytest.mark.parametrize(
     ("call", "told"),
     [

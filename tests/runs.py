@@ -6,7 +6,6 @@ import jax
 import numpy as np
 
 from ltjax.experiment import experiment, settings
-from ltjax.experiment.experiment import build
 from ltjax.training import loop
 from ltjax.training.record import Record
 from ltjax.workdir.checkpoint import Checkpoints
@@ -36,9 +35,9 @@ def same_rows(a, b):
 
 def save_run(config, folder: Path) -> Path:
     """The run's start, saved as a checkpoint of its last stage."""
-    experiment = build(settings.resolve(config))
-    record = Record(experiment, folder)
-    record.save(experiment.create_state(), len(experiment.stages) - 1)
+    built = experiment.build(settings.resolve(config))
+    record = Record(built, folder)
+    record.save(built.create_state(), len(built.stages) - 1)
     record.close()
     return folder
 

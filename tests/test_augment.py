@@ -289,3 +289,15 @@ def test_boxes_of_one_ratio_are_squares():
     sides = boxes[:, 2:]
     np.testing.assert_array_equal(sides[:, 0], sides[:, 1])
     assert len(np.unique(sides)) > 5
+
+
+def test_grey_and_blur_fall_independently():
+    """Each with a key of its own: both, one, and neither occur."""
+    images = jnp.asarray(np.random.default_rng(1).integers(0, 256, (200, 6, 6, 3)), jnp.uint8)
+    options = {"padding": 0, "flip": 0.0, "mean": (0.0,) * 3, "std": (1.0,) * 3}
+    out = augment.standard(jax.random.key(0), images, grey=0.5, blur=0.5, **options)
+    greyed = np.ptp(np.asarray(out), axis=-1).max(axis=(1, 2)) < 1e-5
+    kept = augment.standard(jax.random.key(0), images, grey=0.5, **options)
+    blurred = np.abs(np.asarray(out - kept)).max(axis=(1, 2, 3)) > 1e-3
+    table = np.array([[np.mean((greyed == a) & (blurred == b)) for a in (0, 1)] for b in (0, 1)])
+    assert (table > 0.15).all(), table

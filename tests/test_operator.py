@@ -15,10 +15,6 @@ def float64():
         yield
 
 
-def tridiagonal(alphas, betas):
-    return np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1)
-
-
 @pytest.fixture(scope="module")
 def network():
     """A ResNet-8 of width 2 (1,000 parameters) with BatchNorm in evaluation mode on 23 random
@@ -105,7 +101,8 @@ def test_a_full_run_on_a_network_finds_its_spectrum(network):
     alphas, betas, _ = hessian.lanczos(
         operator, jax.tree.map(jnp.ones_like, variables["params"]), len(dense)
     )
-    found = np.linalg.eigvalsh(tridiagonal(alphas, betas))
+    matrix = np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1)
+    found = np.linalg.eigvalsh(matrix)
     np.testing.assert_allclose(found, expected, atol=1e-8 * np.abs(expected).max())
     top, bottom = (
         find(operator, variables["params"], jax.random.key(0), tolerance=1e-9, num_steps=200)

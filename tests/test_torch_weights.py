@@ -9,12 +9,6 @@ from ltjax import models
 from ltjax.models.torch_weights import load_state_dict, naming
 
 
-@pytest.fixture(scope="module")
-def small():
-    model = models.create("resnet8", 10, classifier="normalized", width=4)
-    return model, model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
-
-
 def state_dict(normalized=False):
     kind = "normalized" if normalized else "linear"
     model = models.create("resnet8", 10, classifier=kind)
@@ -98,7 +92,7 @@ def test_state_dicts_that_do_not_fit_are_refused(change, told):
         models.from_torch("resnet8", arrays)
 
 
-def test_to_torch_refuses_variables_of_another_network(small):
+def test_to_torch_refuses_variables_of_another_network():
     with pytest.raises(ValueError, match="not those of resnet20"):
         models.to_torch("resnet20", models.from_torch("resnet8", state_dict()))
 
@@ -204,6 +198,6 @@ def test_a_hub_name_downloads_its_safetensors(tmp_path, monkeypatch):
         load_state_dict("hub:someone/resnet8")
 
 
-def test_a_network_is_not_read_under_an_unknown_naming(small):
+def test_a_network_is_not_read_under_an_unknown_naming():
     with pytest.raises(ValueError, match="unknown naming of resnet8 'timm'; known: authors"):
         models.to_torch("resnet8", models.from_torch("resnet8", state_dict()), "timm")
