@@ -128,7 +128,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
         return flags.FLAGS(argv)
     except Exception as error:  # absl and ml_collections raise many types; each means a wrong flag
         fail(
-            f"{flag_error(error)}"
+            f"{flag_error(error, argv)}"
             f" ({program_with_python()} --help lists the flags, configs/base.py the fields)"
         )
 

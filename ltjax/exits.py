@@ -6,25 +6,33 @@ import contextlib
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from absl import flags
 
+from ltjax import fields, recipes
+from ltjax.names import nearest
 
-def flag_error(error: Exception) -> str:
-    """The error as one line; ml_collections' own repeat the whole config
-    and escape their quotes.
+
+def flag_error(error: Exception, argv: Sequence[str] = ()) -> str:
+    """The error of the flags `argv` as one line; ml_collections' own repeat the whole config and
+    escape their quotes.
     """
     text = str(error).replace("\\n", " ").replace("\\'", "'")
     if "has no attribute 'get_config'" in text:
         return "the file of --config has no get_config(); expected one that returns a ConfigDict"
     if isinstance(error, (AttributeError, KeyError)):
-        near = re.search(r'Did you mean "(\S+)" instead of "(\S+)"', text)
-        if near:
-            return f"unknown config field {near[2]!r}; did you mean {near[1]!r}?"
-        named = re.search(r'[Kk]ey "?(\w+)"?|(\w+)', text)
-        return f"unknown config field {(named[1] or named[2] if named else text)!r}"
+        named = re.search(r'instead of "(\w+)"|[Kk]ey "?(\w+)"?|(\w+)', text)
+        last = next(filter(None, named.groups()), text) if named else text
+        given = (
+            re.match(rf"--?config\.((?:\w+\.)*{re.escape(last)}(?:\.\w+)*)(?:=|$)", one)
+            for one in argv
+        )
+        name = next((found[1] for found in given if found), last)
+        near = nearest(name, fields.flat(recipes.load(recipes.folder() / "base.py")))
+        return f"unknown config field {name!r}" + (f"; did you mean {near!r}?" if near else "")
     text = " ".join(text.split())
     return text if isinstance(error, flags.Error) else f"{type(error).__name__}: {text}"
 

@@ -77,7 +77,7 @@ def single_majority(
     """
     if not 0 <= majority_class < num_classes:
         raise ValueError(f"majority_class is {majority_class}; expected 0..{num_classes - 1}")
-    counts = np.full(num_classes, minority_count, np.int64)
+    counts = [minority_count] * num_classes
     counts[majority_class] = majority_count
     return _counts(counts)
 
@@ -117,8 +117,8 @@ def subset(
       int64 [sum(class_counts)]: indices into labels, class by class.
 
     Raises:
-      ValueError: a count below 1, a label outside 0..C-1, or more images asked for than a class
-        has.
+      ValueError: a count below 1 or not whole, a label outside 0..C-1, or more images asked for
+        than a class has.
 
     Source: the LDAM-DRW authors' imbalance_cifar.py.
 
@@ -168,10 +168,14 @@ def _check_factor(num_classes: int, factor: float) -> None:
 
 
 def _counts(values: ArrayLike) -> np.ndarray:
-    counts = np.asarray(values, np.int64)
-    if counts.ndim != 1:
-        raise ValueError(f"class counts have shape {list(counts.shape)}; expected [C]")
-    if counts.min(initial=1) < 1:
+    given = np.asarray(values)
+    if given.ndim != 1 or not given.size:
+        raise ValueError(f"class counts have shape {list(given.shape)}; expected [C]")
+    counts = np.where(np.isfinite(given), given, 0).astype(np.int64)
+    if (counts != given).any():
+        wrong = (counts != given).argmax()
+        raise ValueError(f"class {wrong} would have {given[wrong]} images; expected a whole number")
+    if counts.min() < 1:
         raise ValueError(
             f"class {counts.argmin()} would have {counts.min()} images;"
             " expected at least 1 (raise the imbalance factor or the count)"

@@ -115,11 +115,11 @@ WEIGHTS: dict[str, Callable[..., jax.Array]] = {
 
 
 def _counts(class_counts: ArrayLike) -> jax.Array:
-    if np.ndim(class_counts) != 1:
+    if np.ndim(class_counts) != 1 or not np.size(class_counts):
         raise ValueError(f"class_counts has shape {list(np.shape(class_counts))}; expected [C]")
     if not isinstance(class_counts, jax.core.Tracer):
         values = np.asarray(class_counts)
-        if values.size and not values.min() >= 1:
+        if not values.min() >= 1:
             raise ValueError(
                 f"class_counts holds {values.min()} (class {values.argmin()});"
                 " expected at least 1 image a class"

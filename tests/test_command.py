@@ -178,7 +178,11 @@ def test_a_stop_signal_saves_and_says_how_to_continue(environment, tmp_path, sig
 WRONG = [
     (
         ["--config=configs/quickstart.py", "--config.data.nmae=x"],
-        "unknown config field 'nmae'; did you mean 'name'?",
+        "unknown config field 'data.nmae'; did you mean 'data.name'?",
+    ),
+    (
+        ["--config=configs/quickstart.py", "--config.sam.roh", "0.1"],
+        "unknown config field 'sam.roh'; did you mean 'sam.rho'?",
     ),
     (
         ["--config=configs/quickstart.py", "--config.loss.name=ldma"],

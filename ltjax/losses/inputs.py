@@ -37,16 +37,15 @@ def checked(logits: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]
             f" or floating-point probabilities {list(logits.shape)}"
         )
     values = concrete(labels)
-    if (
-        values is not None
-        and is_ids(labels)
-        and values.size
-        and not (values.min() >= 0 and values.max() < num_classes)
-    ):
-        bad = values.min() if values.min() < 0 else values.max()
-        raise ValueError(
-            f"label {bad} is outside 0..{num_classes - 1}; the logits have {num_classes} classes"
-        )
+    if values is not None and values.size:
+        low, high = values.min(), values.max()
+        if is_ids(labels) and not (low >= 0 and high < num_classes):
+            raise ValueError(
+                f"label {low if low < 0 else high} is outside 0..{num_classes - 1};"
+                f" the logits have {num_classes} classes"
+            )
+        if low < 0:
+            raise ValueError(f"labels hold the probability {low}; expected none below 0")
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     return logits, labels if is_ids(labels) else labels.astype(logits.dtype)
 

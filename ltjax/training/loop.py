@@ -42,7 +42,7 @@ def train(config: ConfigDict, workdir: Path, whole: Dataset | None = None) -> di
     """Trains, or continues what `workdir` holds, to the last epoch.
 
     Args:
-      config: resolved (`ltjax.training.settings.resolve`), of one seed.
+      config: resolved (`ltjax.experiment.settings.resolve`), of one seed.
       workdir: created if absent.
       whole: the images, if they are not to be read from where the config says.
 
