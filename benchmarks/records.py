@@ -139,7 +139,11 @@ def figure(
         "time": summary["time"],
         "command": told(summary.get("command")),
         "details": {
-            "config": {name: value for name, value in config.items() if name != "data.dir"},
+            "config": {
+                name: Path(value).name if name == "fork" else value
+                for name, value in config.items()
+                if name != "data.dir"
+            },
             "published_best_epoch": summary["published_best_epoch"],
             **{name: value for name, value in summary.items() if name.startswith("last_epoch_")},
         },
@@ -214,6 +218,8 @@ def told(command: list[str] | None) -> str | None:
     for part in command:
         if part.startswith("--config.data.dir="):
             part = "--config.data.dir=DIR"
+        if part.startswith("--config.fork="):
+            part = f"--config.fork={Path(part).name}"
         if part.startswith("--config=/"):
             part = "--config=configs/" + part.rsplit("/", 1)[1]
         if not part.startswith("--workdir"):

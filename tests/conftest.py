@@ -19,7 +19,7 @@ if not os.environ.get(
     jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 if not jax.config.jax_compilation_cache_dir:
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 assert (
     len(jax.devices()) == 8
 )  # starts the backend now: later, the first training run would choose the number of devices
@@ -61,13 +61,17 @@ def digits_config():
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled(tmp_path_factory):
-    """A folder of compiled programs: many tests train the same small network, and it compiles once.
-    One that JAX_COMPILATION_CACHE_DIR gives is taken.
+    """A folder of compiled programs, of all test processes together: many tests train the same
+    small network, and it compiles once. One that JAX_COMPILATION_CACHE_DIR gives is taken. Programs
+    that tests start, and kill, have another: what a killed one had half written stays there.
     """
     if not jax.config.jax_compilation_cache_dir:
-        folder = str(tmp_path_factory.mktemp("compiled"))
-        jax.config.update("jax_compilation_cache_dir", folder)
-    return Path(jax.config.jax_compilation_cache_dir)
+        folder = tmp_path_factory.getbasetemp()
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            folder = folder.parent
+        # With a limit, here more than is ever written, JAX locks the folder.
+        jax.config.update("jax_compilation_cache_max_size", 2**34)
+        jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -66,6 +66,19 @@ def test_a_measurement_says_what_on_what_of_what_and_when():
         assert records.complaints({name: one for name, one in whole.items() if name != key})
 
 
+def test_a_command_is_told_without_one_machines_folders():
+    given = ["launch.py", "--config=/home/me/configs/crt.py", "--config.data.dir=/data/cifar"]
+    given += [
+        "--config.fork=/home/me/runs/ce-seed0",
+        "--config.seed=1",
+        "--workdir=/home/me/runs/x",
+    ]
+    assert records.told(given) == (
+        "python launch.py --config=configs/crt.py --config.data.dir=DIR --config.fork=ce-seed0"
+        " --config.seed=1"
+    )
+
+
 def test_a_figure_has_one_name():
     names = [one["id"] for one in figures()]
     assert len(set(names)) == len(names)
