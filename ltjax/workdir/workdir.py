@@ -309,7 +309,10 @@ def write_atomically(path: Path, text: str) -> None:
 def _write_atomically(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
+    with open(partial, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())  # else the name may outlive a power cut, and the bytes not
     os.replace(partial, path)
 
 
