@@ -301,5 +301,6 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "posthoc_digits": _posthoc("digits"),
     "posthoc_ldam": _posthoc("ldam"),
     "posthoc_ldam_full": _posthoc("ldam_full"),
+    "posthoc_ce": _posthoc("ce"),
     "posthoc_lite0": _posthoc("lite0"),
 }
