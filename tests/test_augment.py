@@ -165,8 +165,9 @@ def test_contrast_is_standard_at_simclrs_strengths():
     ours = augment.contrast(jax.random.key(0), images, **statistics)
     plain = augment.standard(jax.random.key(0), images, **statistics, **own)
     np.testing.assert_allclose(ours, plain, atol=1e-6)
-    statistics, own = {"mean": (0.5,), "std": (0.25,)}, own | {"jitter": (), "grey": 0.0}
-    ours = augment.contrast(jax.random.key(0), images[..., :1], **statistics)
+    statistics = {"mean": (0.5,), "std": (0.25,)}
+    own |= {"jitter": (), "grey": 0.0, "flip": 1.0}
+    ours = augment.contrast(jax.random.key(0), images[..., :1], flip=1.0, **statistics)
     plain = augment.standard(jax.random.key(0), images[..., :1], **statistics, **own)
     np.testing.assert_allclose(ours, plain, atol=1e-6)
 

@@ -161,6 +161,12 @@ def test_each_image_gets_its_own_operation():
         np.testing.assert_array_equal(out[own], np.asarray(expected)[own], err_msg=name)
 
 
+def test_grey_is_pillows_luma_of_any_colour():
+    colors = np.random.default_rng(0).integers(0, 256, (1, 300, 300, 3), np.uint8)
+    expected = pillow(colors, lambda image: image.convert("L"))
+    np.testing.assert_array_equal(operations._grey(jnp.asarray(colors)), expected)
+
+
 def test_grey_images_of_one_channel_work():
     policy = policies.auto_augment("cifar10", 8, 8)
     out = jax.eval_shape(policy, jax.random.key(0), jnp.asarray(IMAGES[:, :8, :8, :1]))
