@@ -111,6 +111,8 @@ def test_focal_weights_are_the_formula_between_sgd_and_sam():
 def test_tail_weights_begin_below_the_threshold():
     np.testing.assert_array_equal(optim.tail_weights([40, 20, 19], 20), [0, 0, 1])
     np.testing.assert_array_equal(optim.tail_weights([40, 20, 19], 20, 2.0), [0, 0, 2])
+    half = jnp.ones(3, jnp.bfloat16)
+    assert (optim.tail_weights([40, 20, 19], 20) * half).dtype == jnp.float32
     with pytest.raises(ValueError, match="scale is 0; expected a value above 0"):
         optim.tail_weights([40, 20], 20, 0)
 
