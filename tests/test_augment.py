@@ -285,6 +285,14 @@ def test_a_config_asks_for_strong_views(digits_config):
             settings.resolve(digits_config)
 
 
+def test_boxes_are_the_same_where_numbers_are_64_bits_wide():
+    boxes = augment.random_boxes(jax.random.key(0), 2000, 37, 64)
+    with jax.enable_x64(True):
+        wide = augment.random_boxes(jax.random.key(0), 2000, 37, 64)
+    assert wide.dtype == boxes.dtype
+    np.testing.assert_array_equal(wide, boxes)
+
+
 def test_boxes_of_one_ratio_are_squares():
     boxes = np.asarray(augment.random_boxes(jax.random.key(0), 50, 32, 32, ratio=(1.0, 1.0)))
     sides = boxes[:, 2:]

@@ -129,6 +129,6 @@ def random_boxes(
     )
     found = jnp.any(fits, axis=1)[:, None]
     side = jnp.where(found, chosen, largest)
-    place = jax.random.randint(place_key, (count, 2), 0, whole - side + 1)
+    place = jax.random.randint(place_key, (count, 2), 0, whole - side + 1, jnp.int32)
     place = jnp.where(found, place, (whole - largest) // 2)
     return jnp.concatenate([place, side], axis=1).astype(jnp.int32)
