@@ -239,7 +239,7 @@ def training(
     )
 
 
-def smoothing_of(class_counts: ArrayLike, head: float = 0.3, tail: float = 0.0) -> np.ndarray:
+def smoothing_of(class_counts: ArrayLike, head: float, tail: float) -> np.ndarray:
     """Label-aware smoothing of each class, [C]: `head` for the largest, `tail` for the smallest,
     between them along a quarter of a sine ("concave").
 
