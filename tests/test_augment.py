@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ltjax import augment
+from ltjax.augment import mixing
 from ltjax.experiment import experiment, settings
 
 IMAGES = np.random.default_rng(0).integers(1, 256, (64, 8, 8, 3), np.uint8)
@@ -201,6 +202,16 @@ def test_remix_gives_the_label_to_the_rarer_class_as_its_equation_says():
         np.testing.assert_allclose(lam, expected, rtol=1e-6)
         seen |= set(np.unique(np.asarray(lam)).tolist()) & {0.0, 1.0}
     assert seen == {0.0, 1.0}
+
+
+def test_remix_leaves_a_share_of_just_tau_alone(monkeypatch):
+    def half(key, images, alpha):
+        return mixing.Mixed(images, jnp.array([1, 0]), jnp.full(2, 0.5))
+
+    monkeypatch.setattr(mixing, "mixup", half)
+    given = jax.random.key(0), jnp.asarray(IMAGES[:2]), jnp.array([0, 1]), [900, 10]
+    np.testing.assert_array_equal(augment.remix(*given, tau=0.5).lam, 0.5)
+    np.testing.assert_array_equal(augment.remix(*given, tau=0.51).lam, [0.0, 1.0])
 
 
 def test_remix_with_tau_0_is_mixup():
