@@ -176,6 +176,16 @@ def test_glmc_moves_from_the_plain_to_the_balanced_classifier():
     assert not gradient[3].any()  # no gradient through the projections
 
 
+def test_glmcs_views_count_by_their_weight():
+    loss, arrays, options = CALLS["glmc"]
+    none, half, whole = (
+        loss(*rounded(arrays, jnp.float32), **options, similarity=weight)
+        for weight in (0.0, 0.5, 1.0)
+    )
+    assert whole != none
+    np.testing.assert_allclose(half, (none + whole) / 2, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("call", "told"),
     [

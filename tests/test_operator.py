@@ -184,5 +184,8 @@ def test_weighted_operators_are_the_weighted_matrix_also_on_eight_devices(
         weights=weights,
         **options,
     )
-    np.testing.assert_allclose(operator(jnp.asarray(vector)), expected @ vector, rtol=1e-12)
+    there = jax.devices()[0]  # where the product stays, however many compute it
+    product = operator(jax.device_put(jnp.asarray(vector), there))
+    np.testing.assert_allclose(product, expected @ vector, rtol=1e-12)
+    assert product.devices() == {there}
     assert operator.loss == pytest.approx(expected.sum() / 2, rel=1e-12)
