@@ -165,6 +165,10 @@ def test_the_estimate_keeps_its_type_whatever_the_features_are():
             lambda f, m: proco.updated(proco.Estimate(m, jnp.zeros(6)), f, np.zeros(3, int)),
             r"features are \[4, 8\] with labels \[3\]; expected \[B, D\] and class ids \[B\]",
         ),
+        (
+            lambda f, m: proco.updated(proco.Estimate(m[:, :1], jnp.zeros(6)), f, np.zeros(4, int)),
+            r"means are \[6, 1\] for features \[4, 8\]; expected \[C, 8\]",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(call, told):

@@ -2,6 +2,8 @@
 small networks, in float64.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,6 +44,14 @@ SPECTRA = {
     "huge": np.linspace(-1e8, 1e8, 40),
     "tiny": 1e-9 * np.linspace(-1.0, 1.0, 40),
 }
+
+
+def test_a_matvec_that_cannot_be_compiled_is_called_where_asked():
+    diagonal = np.arange(1.0, 6.0)
+    alphas, *_ = hessian.lanczos(
+        lambda v: jnp.asarray(np.asarray(v) * diagonal), jnp.ones(5), 5, compiled=False
+    )
+    assert float(alphas.sum()) == pytest.approx(15.0, rel=1e-5)
 
 
 @pytest.mark.parametrize("compiled", [True, False])
@@ -389,7 +399,12 @@ def test_trace_stops_once_its_mean_changes_by_less_than_the_tolerance(tolerance)
                 lambda find=find: find(lambda v: v * jnp.nan, jnp.ones(3), jax.random.key(0)),
                 "matvec gave values that are not finite",
             )
-            for find in (hessian.top_eigenvalues, hessian.spectral_density, hessian.trace)
+            for find in (
+                hessian.top_eigenvalues,
+                hessian.spectral_density,
+                partial(hessian.spectral_density, together=True),
+                hessian.trace,
+            )
         ),
         *(
             (

@@ -241,6 +241,15 @@ def test_reslt_label_smoothing_reaches_both_parts():
     np.testing.assert_allclose(ours, 0.7 * smooth + 0.3 * fused, rtol=1e-6)
 
 
+def test_reslt_batch_of_one_masked_example_has_its_loss_as_branch_part():
+    masks = np.zeros((3, 4))
+    masks[1, 2] = 1.0
+    labels = np.array([0, 2, 3])
+    logits = np.random.default_rng(0).normal(size=(3, 3, 4)).astype(np.float32)
+    ours = losses.reslt(logits, labels, branch_masks=masks, beta=1.0)
+    np.testing.assert_allclose(ours, losses.cross_entropy(logits[1, 1], labels[1]), rtol=1e-6)
+
+
 def test_reslt_batch_without_any_masked_example_has_no_branch_part():
     logits = np.random.default_rng(0).normal(size=(3, 8, 6))
     value = losses.reslt(logits, np.zeros(8, int), branch_masks=np.zeros((3, 6), bool), beta=0.9)

@@ -32,6 +32,7 @@ def test_shuffled_visits_every_image_once_in_an_order_of_the_key():
 def test_a_drawing_sampler_is_a_function_of_the_key_also_under_jit(name):
     sampler = DRAWING[name]
     indices = sampler(jax.random.key(3), LABELS)
+    np.testing.assert_array_equal(indices, sampler(jax.random.key(3), np.asarray(LABELS).tolist()))
     assert indices.shape == (100,)
     assert indices.dtype == jnp.int32
     compiled = jax.jit(partial(sampler, num_classes=4))(jax.random.key(3), LABELS)
