@@ -16,7 +16,7 @@ from ltjax import fields, recipes
 from ltjax.names import nearest
 
 
-def flag_error(error: Exception, argv: Sequence[str] = ()) -> str:
+def flag_error(error: Exception, argv: Sequence[str]) -> str:
     """The error of the flags `argv` as one line; ml_collections' own repeat the whole config and
     escape their quotes.
     """

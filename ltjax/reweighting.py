@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
+
+from ltjax.losses.inputs import counts_of
 
 __all__ = ["WEIGHTS", "deferred", "effective_number", "inverse_frequency", "uniform"]
 
@@ -35,7 +36,7 @@ def inverse_frequency(class_counts: ArrayLike) -> jax.Array:
       >>> print(np.array(reweighting.inverse_frequency([90, 10])).round(2))
       [0.2 1.8]
     """
-    return _scaled(1.0 / _counts(class_counts))
+    return _scaled(1.0 / counts_of(class_counts))
 
 
 def effective_number(class_counts: ArrayLike, beta: float = 0.9999) -> jax.Array:
@@ -61,7 +62,7 @@ def effective_number(class_counts: ArrayLike, beta: float = 0.9999) -> jax.Array
     """
     if not 0.0 <= beta < 1.0:
         raise ValueError(f"beta is {beta}; expected a value in [0, 1), for instance 0.9999")
-    counts = _counts(class_counts)
+    counts = counts_of(class_counts)
     if beta == 0.0:
         return jnp.ones_like(counts)
     # 1 - beta^n through expm1, since beta^n rounds to 1 in float32 for small n.
@@ -76,7 +77,7 @@ def uniform(class_counts: ArrayLike) -> jax.Array:
       >>> print(reweighting.uniform([90, 10]))
       [1. 1.]
     """
-    return jnp.ones_like(_counts(class_counts))
+    return jnp.ones_like(counts_of(class_counts))
 
 
 def deferred(class_weights: ArrayLike, epoch: ArrayLike, start_epoch: int) -> jax.Array:
@@ -112,19 +113,6 @@ WEIGHTS: dict[str, Callable[..., jax.Array]] = {
     "effective_number": effective_number,
 }
 """Name in a config -> class weights."""
-
-
-def _counts(class_counts: ArrayLike) -> jax.Array:
-    if np.ndim(class_counts) != 1 or not np.size(class_counts):
-        raise ValueError(f"class_counts has shape {list(np.shape(class_counts))}; expected [C]")
-    if not isinstance(class_counts, jax.core.Tracer):
-        values = np.asarray(class_counts)
-        if not values.min() >= 1:
-            raise ValueError(
-                f"class_counts holds {values.min()} (class {values.argmin()});"
-                " expected at least 1 image a class"
-            )
-    return jnp.asarray(class_counts, jnp.result_type(float))
 
 
 def _scaled(weights: jax.Array) -> jax.Array:
