@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from ltjax.losses.inputs import counts_of
+from ltjax.counts import counts_of
 
 __all__ = ["WEIGHTS", "deferred", "effective_number", "inverse_frequency", "uniform"]
 

@@ -6,17 +6,13 @@ import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
+
+from ltjax.counts import concrete
 
 
 def is_ids(labels: jax.Array) -> bool:
     return jnp.issubdtype(labels.dtype, jnp.integer)
-
-
-def concrete(x: ArrayLike) -> np.ndarray | None:
-    """The values of x, or None while it is being traced."""
-    return None if isinstance(x, jax.core.Tracer) else np.asarray(x)
 
 
 def checked(logits: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
@@ -48,23 +44,6 @@ def checked(logits: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]
             raise ValueError(f"labels hold the probability {low}; expected none below 0")
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     return logits, labels if is_ids(labels) else labels.astype(logits.dtype)
-
-
-def counts_of(class_counts: ArrayLike, logits: jax.Array | None = None) -> jax.Array:
-    """Class counts as floating point, checked for length, and for values where they can be seen."""
-    values = concrete(class_counts)
-    shape = np.shape(class_counts)
-    if len(shape) != 1 or not shape[0] or (logits is not None and shape[0] != logits.shape[-1]):
-        wanted = (
-            "[C]" if logits is None else f"[{logits.shape[-1]}], one count a class of the logits"
-        )
-        raise ValueError(f"class_counts has shape {list(shape)}; expected {wanted}")
-    if values is not None and not values.min() >= 1:
-        raise ValueError(
-            f"class_counts holds {values.min()} (class {values.argmin()});"
-            " expected at least 1 image a class"
-        )
-    return jnp.asarray(class_counts, jnp.result_type(float))
 
 
 def no_wrap(labels: jax.Array, num_classes: int) -> jax.Array:

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from ltjax.counts import counts_of
 from ltjax.losses.inputs import (
     at_label,
     below_top,
     checked,
-    counts_of,
     is_ids,
     log_probability_and_complement,
 )

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from ltjax.losses.inputs import below_top, checked, counts_of, log_prior
+from ltjax.counts import counts_of
+from ltjax.losses.inputs import below_top, checked, log_prior
 from ltjax.losses.per_example import cross_entropy
 
 

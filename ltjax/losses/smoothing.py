@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from ltjax.losses.inputs import at_label, checked, counts_of
+from ltjax.counts import counts_of
+from ltjax.losses.inputs import at_label, checked
 
 
 def label_aware_smoothing(

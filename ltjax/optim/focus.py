@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
+
+from ltjax.counts import counts_of
 
 
 def focal_weights(class_counts: ArrayLike, gamma: float, lam: float) -> jax.Array:
@@ -38,7 +39,7 @@ def focal_weights(class_counts: ArrayLike, gamma: float, lam: float) -> jax.Arra
     """
     if gamma < 0 or lam < 0:
         raise ValueError(f"gamma is {gamma}, lam {lam}; expected values >= 0")
-    counts = _counts(class_counts)
+    counts = counts_of(class_counts)
     return jnp.asarray(lam * (1.0 - counts / counts.sum()) ** gamma, jnp.result_type(float))
 
 
@@ -66,11 +67,4 @@ def tail_weights(class_counts: ArrayLike, threshold: float, scale: float = 1.0) 
     """
     if not scale > 0:
         raise ValueError(f"scale is {scale}; expected a value above 0")
-    return jnp.where(_counts(class_counts) < threshold, scale, 0.0).astype(jnp.result_type(float))
-
-
-def _counts(class_counts: ArrayLike) -> np.ndarray:
-    counts = np.asarray(class_counts, np.float64)
-    if counts.ndim != 1 or not counts.size or counts.min() < 1:
-        raise ValueError(f"class_counts is {counts}; expected at least 1 image a class, [C]")
-    return counts
+    return jnp.where(counts_of(class_counts) < threshold, scale, 0.0).astype(jnp.result_type(float))
