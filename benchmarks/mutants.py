@@ -48,6 +48,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "docs/results/mutants.json"
 TESTS = {
     "losses": ["losses", "method_losses", "mislas", "counts_and_weights", "properties"],
+    "counts": ["counts_and_weights", "reweighting", "losses", "method_losses"],
     "reweighting": ["reweighting", "counts_and_weights", "properties"],
     "imbalance": ["imbalance", "counts_and_weights"],
     "sampling": ["sampling", "properties"],
