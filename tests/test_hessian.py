@@ -238,6 +238,16 @@ def test_probes_together_and_one_by_one_are_the_same():
     np.testing.assert_allclose(one[1], many[1], atol=1e-9)
     assert len({tuple(row) for row in one[0].round(6)}) == 3
 
+    def opaque(vector):
+        return jnp.asarray(np.asarray(matrix) @ np.asarray(vector))
+
+    opaque.traceable = False  # one product after the other, whatever is asked for
+    for together in (False, True):
+        nodes, _ = hessian.spectral_density(
+            opaque, jnp.zeros(50), jax.random.key(0), 20, 3, together=together
+        )
+        np.testing.assert_allclose(nodes, one[0], atol=1e-9)
+
 
 def test_spectrum_of_is_the_density_with_the_ends_of_the_same_runs():
     """Its residuals are |A v - lambda v| of the Ritz vectors, from the basis itself."""

@@ -87,6 +87,7 @@ def test_a_class_without_examples_has_no_part_in_means_over_classes():
     assert metrics.accuracy(empty) == 0
     assert metrics.weighted_f1(empty) == 0
     assert metrics.weighted_precision_recall_f1(empty) == (0, 0, 0)
+    assert metrics.weighted_precision_recall_f1(np.diag([1, 0])) == (1, 1, 1), "of one example"
 
 
 def test_groups_by_index_and_threshold():
