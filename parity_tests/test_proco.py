@@ -46,6 +46,7 @@ def test_bessel_ratios_are_exact_to_rounding(order, dtype, tolerance):
 
 def test_the_ratio_is_0_at_0_and_nearly_1_far_out():
     assert proco.bessel_ratio(63.0, 0.0) == 0.0
+    assert proco.bessel_ratio(0.5, [0.0, 2.0]).tolist() == [0.0, proco.bessel_ratio(0.5, 2.0)]
     far = proco.bessel_ratio(63.0, np.float64(1e12))
     assert 0 <= 1.0 - far < 1e-10  # 1 - (v + 1/2) / k
 

@@ -304,6 +304,14 @@ def test_boxes_are_the_same_where_numbers_are_64_bits_wide():
     np.testing.assert_array_equal(wide, boxes)
 
 
+def test_crops_and_shares_where_numbers_are_64_bits_wide():
+    with jax.enable_x64(True):
+        images, at = jnp.asarray(IMAGES), jnp.asarray([[0, 1]] * len(IMAGES), jnp.int32)
+        np.testing.assert_array_equal(augment.crop(images, at, 1)[:, 1:], IMAGES[:, :-1])
+        for dtype in (jnp.float32, jnp.float64):
+            assert augment.mixup(jax.random.key(0), images.astype(dtype)).lam.dtype == dtype
+
+
 def test_boxes_of_one_ratio_are_squares():
     boxes = np.asarray(augment.random_boxes(jax.random.key(0), 50, 32, 32, ratio=(1.0, 1.0)))
     sides = boxes[:, 2:]

@@ -114,6 +114,25 @@ def test_branches_learn_their_own_classes_by_reslts_loss():
     assert memory == "kept"
 
 
+def test_every_image_may_be_of_the_medium_branch():
+    given = objectives.Given(None, np.asarray([9, 6, 3, 2]), objectives.Mixing(), None, None)
+    assert objectives.reslt(given, beta=0.8, medium_from=0, tail_from=3).loss is not None
+    with pytest.raises(ValueError, match="medium_from is 0, tail_from 4; expected ascending"):
+        objectives.reslt(given, beta=0.8, medium_from=0, tail_from=4)
+
+
+def test_a_part_of_mixed_images_weighs_each_label_by_its_own_share():
+    logits = jnp.log(jnp.asarray([[0.5, 0.25, 0.25], [0.25, 0.25, 0.5]]))
+    labels, partners, weights = jnp.asarray([0, 1]), jnp.asarray([2, 2]), jnp.ones(3)
+    own = jnp.log(2.0) * jnp.asarray([1.5, 1.5])  # means of the losses against either label
+    for lam in (0.75, jnp.asarray([0.75, 0.75])):
+        batch = objectives.Batch(
+            jnp.zeros((2, 1, 1, 3)), labels, partners, jnp.asarray(lam), shares=(0.5, 2.0)
+        )
+        value = class_loss(losses.cross_entropy, logits, batch, weights)
+        assert float(value) == pytest.approx(float(0.5 * 0.75 * own[0] + 2.0 * 0.25 * own[1]))
+
+
 def test_turned_images_are_labelled_by_their_turns():
     images = jnp.arange(2 * 3 * 3, dtype=jnp.float32).reshape(2, 3, 3, 1)
     four, labels = turned(images, jnp.asarray([5, -1]))

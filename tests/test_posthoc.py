@@ -54,6 +54,21 @@ def test_nearest_class_mean_classifies_its_own_means():
         (lambda: posthoc.tau_normalized(KERNEL[0]), "kernel is .*expected .D, C."),
         (lambda: posthoc.scaled(FEATURES @ KERNEL, np.ones(3)), "one value a class"),
         (
+            lambda: posthoc.disalign(
+                FEATURES @ KERNEL,
+                FEATURES,
+                scale=np.zeros(1),
+                bias=np.zeros(4),
+                direction=np.ones(6),
+                offset=0.0,
+            ),
+            "scale has shape .1.*one value a class",
+        ),
+        (
+            lambda: posthoc.marc(FEATURES @ KERNEL, KERNEL, omega=np.ones(4), beta=np.zeros(1)),
+            "beta has shape .1.*one value a class",
+        ),
+        (
             lambda: posthoc.nearest_class_mean(
                 FEATURES, np.zeros(30, int), FEATURES, num_classes=2
             ),

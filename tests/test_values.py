@@ -65,6 +65,20 @@ def test_values_are_the_recorded_ones(name):
         np.testing.assert_allclose(ours_, numbers, rtol=0, atol=spread)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("augment.others", "draws.color jitter", "draws.grey", "draws.blur", "draws.mixing remix"),
+        *("draws.mixup", "draws.cutmix", "posthoc.trained crt", "posthoc.trained disalign"),
+    ],
+)
+def test_float32_stays_where_numbers_are_64_bits_wide(name):
+    with jax.enable_x64(True):
+        ours = [one.dtype.name for one in jax.tree.leaves(jax.eval_shape(CASES[name]))]
+    assert "float32" in ours
+    assert "float64" not in ours
+
+
 @pytest.mark.parametrize("name", edges.CASES)
 def test_what_is_taken_and_what_is_refused(name):
     theirs, ours = RECORDED[name], edges.said(name)

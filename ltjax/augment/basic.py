@@ -33,7 +33,8 @@ def crop(images: jax.Array, offsets: jax.Array, padding: int) -> jax.Array:
     padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
 
     def window(image, offset):
-        return jax.lax.dynamic_slice(image, (offset[0], offset[1], 0), (height, width, channels))
+        start = (offset[0], offset[1], jnp.zeros_like(offset[0]))
+        return jax.lax.dynamic_slice(image, start, (height, width, channels))
 
     return jax.vmap(window)(padded, offsets)
 

@@ -36,7 +36,7 @@ def gaussian_blur(images: jax.Array, sigma: jax.Array, size: int = 5) -> jax.Arr
             f" expected an odd size of at most {2 * min(images.shape[1:3]) - 1}"
         )
     away = jnp.arange(-half, half + 1, dtype=jnp.float32)
-    kernel = jnp.exp(-0.5 * jnp.square(away / sigma[:, None]))
+    kernel = jnp.exp(-0.5 * jnp.square(away / sigma.astype(jnp.float32)[:, None]))
     kernel = kernel / jnp.sum(kernel, axis=1, keepdims=True)
     pixels = images.astype(jnp.float32)
     for axis in (1, 2):
@@ -78,7 +78,7 @@ def random_gaussian_blur(
       (2, 8, 8, 3)
     """
     chance_key, sigma_key = jax.random.split(key)
-    drawn = jax.random.uniform(sigma_key, images.shape[:1], minval=sigma[0], maxval=sigma[1])
+    drawn = jax.random.uniform(sigma_key, images.shape[:1], jnp.float32, *sigma)
     blurred = jax.random.bernoulli(chance_key, probability, images.shape[:1])
     return jnp.where(
         blurred[:, None, None, None],

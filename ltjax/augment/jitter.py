@@ -6,6 +6,7 @@ from itertools import permutations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 _GREY = (0.2989, 0.587, 0.114)
 
@@ -37,14 +38,14 @@ def color_jitter(images: jax.Array, factors: jax.Array, order: jax.Array) -> jax
       >>> print(jittered[:, 0, 0, 0].round())
       [150. 100.]
     """
-    images = images.astype(jnp.float32)
+    images, factors = images.astype(jnp.float32), factors.astype(jnp.float32)
     number = factors.shape[1]
     orders = jnp.asarray(list(permutations(range(number))))
 
     def one(image, factor, order):
         for place in range(number):
             which = orders[order, place]
-            grey = jnp.sum(image * jnp.asarray(_GREY), axis=-1, keepdims=True)
+            grey = jnp.sum(image * jnp.asarray(_GREY, jnp.float32), axis=-1, keepdims=True)
             other = jnp.where(which == 0, 0.0, jnp.where(which == 1, jnp.mean(grey), grey))
             blended = factor[which] * image + (1.0 - factor[which]) * other
             blended = jnp.clip(blended, 0.0, 255.0)
@@ -74,7 +75,7 @@ def turn_hue(image: jax.Array, shift: jax.Array) -> jax.Array:
     )
     sixth = jnp.where(span == 0, 0.0, hue) + 6.0 * shift
     # Channel n of a colour: top - span * clip(min(k, 4 - k), 0, 1), k = (n + sixth) mod 6.
-    k = jnp.mod(jnp.asarray([5.0, 3.0, 1.0]) + sixth[..., None], 6.0)
+    k = jnp.mod(jnp.asarray([5.0, 3.0, 1.0], image.dtype) + sixth[..., None], 6.0)
     return top[..., None] - span[..., None] * jnp.clip(jnp.minimum(k, 4.0 - k), 0.0, 1.0)
 
 
@@ -109,12 +110,12 @@ def random_color_jitter(
       (2, 8, 8, 3)
     """
     factor_key, order_key = jax.random.split(key)
-    spread = jnp.asarray([brightness, contrast, saturation, *([hue] if hue else [])])
-    centre = jnp.asarray([1.0, 1.0, 1.0, *([0.0] if hue else [])])
-    lowest = jnp.asarray([0.0, 0.0, 0.0, *([-0.5] if hue else [])])
+    spread = np.array([brightness, contrast, saturation, *([hue] if hue else [])], np.float32)
+    centre = np.array([1.0, 1.0, 1.0, *([0.0] if hue else [])], np.float32)
+    lowest = np.array([0.0, 0.0, 0.0, *([-0.5] if hue else [])], np.float32)
     shape = (images.shape[0], len(spread))
     factors = jax.random.uniform(
-        factor_key, shape, minval=jnp.maximum(centre - spread, lowest), maxval=centre + spread
+        factor_key, shape, jnp.float32, np.maximum(centre - spread, lowest), centre + spread
     )
     number = len(list(permutations(range(len(spread)))))
     orders = jax.random.randint(order_key, (images.shape[0],), 0, number)
@@ -142,7 +143,7 @@ def grey(images: jax.Array, chosen: jax.Array) -> jax.Array:
       True
     """
     images = images.astype(jnp.float32)
-    luma = jnp.sum(images * jnp.asarray(_GREY), axis=-1, keepdims=True)
+    luma = jnp.sum(images * jnp.asarray(_GREY, jnp.float32), axis=-1, keepdims=True)
     return jnp.where(chosen[:, None, None, None], luma, images)
 
 

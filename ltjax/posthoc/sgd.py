@@ -56,6 +56,7 @@ def train(
     if scores is not None:
         names = [name for name in names if name not in ("kernel", "bias")]
     norms = norms_of(classifier)
+    how = jax.tree.map(lambda each: jnp.asarray(each, classifier.bias.dtype), how)
 
     def loss(moving, weights, batch):
         now = dataclasses.replace(classifier, **moving)

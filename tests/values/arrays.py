@@ -59,7 +59,7 @@ def others():
         augment.grey(IMAGES, SOME),
         augment.color_jitter(IMAGES, three, TURNS),
         augment.color_jitter(IMAGES, four, 5 * TURNS + 3),
-        augment.rectangle(KEY, FLOATS, jnp.asarray(0.6)),
+        augment.rectangle(KEY, FLOATS, jnp.float32(0.6)),
         augment.paste(KEY, FLOATS, FLOATS[::-1], 0.8, probability=0.9),
         augment.random_gaussian_blur(KEY, IMAGES, probability=0.7, sigma=(0.5, 3.0), size=3),
         augment.random_boxes(KEY, 50, 9, 12, scale=(0.5, 0.9), ratio=(0.4, 3.0)),
