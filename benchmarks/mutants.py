@@ -47,17 +47,17 @@ from mutations import Mutant, mutants, noting
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "docs/results/mutants.json"
 TESTS = {
-    "losses": ["losses", "method_losses", "mislas", "counts_and_weights", "properties"],
-    "counts": ["counts_and_weights", "reweighting", "losses", "method_losses"],
-    "reweighting": ["reweighting", "counts_and_weights", "properties"],
-    "imbalance": ["imbalance", "counts_and_weights"],
-    "sampling": ["sampling", "properties"],
-    "metrics": ["metrics", "properties", "trained"],
+    "losses": ["losses", "method_losses", "mislas", "counts_and_weights", "properties", "lists"],
+    "counts": ["counts_and_weights", "reweighting", "losses", "method_losses", "lists"],
+    "reweighting": ["reweighting", "counts_and_weights", "properties", "lists"],
+    "imbalance": ["imbalance", "counts_and_weights", "lists"],
+    "sampling": ["sampling", "properties", "lists"],
+    "metrics": ["metrics", "properties", "trained", "lists"],
     "optim": ["optim", "sam", "schedules"],
     "hessian": ["hessian", "operator", "properties"],
     "augment": ["augment", "operations", "strong_views", "photographs"],
     "objectives": ["objectives", "proco", "method_losses"],
-    "posthoc": ["posthoc", "properties"],
+    "posthoc": ["posthoc", "properties", "lists"],
 }
 """Module or package -> its tests, tests/test_NAME.py in float32, parity_tests/ in float64."""
 OF_EVERY_MODULE = "tests/test_signatures.py"

@@ -212,6 +212,10 @@ def test_glmcs_views_count_by_their_weight():
             r"expert_logits are \[2, 6, 4\]; expected \[3, \.\.\., C\]",
         ),
         (
+            lambda: losses.sade(LOGITS.astype(int), LABELS, class_counts=COUNTS),
+            r"logits are int\d\d\[6, 4\]; expected floating point",
+        ),
+        (
             lambda: losses.sade(LOGITS, LABELS, class_counts=COUNTS[:3]),
             r"class_counts has shape \[3\]; expected \[4\]",
         ),

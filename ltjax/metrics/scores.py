@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from ltjax.counts import counts_of
 from ltjax.metrics.common import wide
 
 
@@ -96,17 +97,7 @@ def adjust_logits(logits: ArrayLike, class_counts: ArrayLike, tau: float = 1.0) 
       [[1.11 2.3 ]]
     """
     logits = jnp.asarray(logits)
-    if np.shape(class_counts) != logits.shape[-1:]:
-        raise ValueError(
-            f"class_counts has shape {list(np.shape(class_counts))}; expected [{logits.shape[-1]}],"
-            " one count a class of the logits"
-        )
-    if not isinstance(class_counts, jax.core.Tracer) and not np.min(class_counts) >= 1:
-        raise ValueError(
-            f"class_counts holds {np.min(class_counts)} (class {np.argmin(class_counts)});"
-            " expected at least 1 image a class"
-        )
-    counts = jnp.asarray(class_counts, jnp.result_type(float))
+    counts = counts_of(class_counts, logits)
     return logits - tau * jnp.log(counts / jnp.sum(counts))
 
 
