@@ -225,6 +225,20 @@ def test_images_below_three_pixels_keep_their_sharpness():
         np.testing.assert_array_equal(operations.sharpness(images, jnp.full(2, 1.9)), images)
 
 
+def test_one_factor_for_all_is_taken_as_float32():
+    """Where numbers are 64 bits wide too: 90 times 0.7 is cut to 62 or 63."""
+    images, factor = jnp.arange(256, dtype=jnp.uint8).reshape(1, 16, 16, 1), 0.7
+    expected = np.arange(256, dtype=np.float32) * np.float32(factor)
+    with jax.enable_x64(True):
+        found = (
+            operations.brightness(images, factor),
+            operations.brightness(images, jnp.asarray([factor])),
+        )
+    for one in found:
+        np.testing.assert_array_equal(one.ravel(), expected.astype(np.uint8))
+    assert (expected.astype(np.uint8) != (np.arange(256) * factor).astype(np.uint8)).any()
+
+
 def test_nothing_drawn_changes_nothing():
     policy = augment.rand_augment(32, 32, num_ops=2, magnitude=0)
     out = np.asarray(policy(jax.random.key(3), jnp.asarray(IMAGES)))
