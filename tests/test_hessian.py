@@ -249,6 +249,21 @@ def test_probes_together_and_one_by_one_are_the_same():
         np.testing.assert_allclose(nodes, one[0], atol=1e-9)
 
 
+def test_products_are_of_the_parameters_type_and_the_rest_is_not():
+    """So that a Hessian's product takes them: jvp wants its tangents in the parameters' type."""
+    params = jnp.arange(1.0, 5.0, dtype=jnp.bfloat16)
+
+    def matvec(vector):
+        return hessian.hvp(lambda w: jnp.sum(w**3) / 6, params, vector)  # diag(w)
+
+    alphas, _, basis = hessian.lanczos(matvec, jnp.ones(4, jnp.bfloat16), 4)
+    assert alphas.dtype == basis.dtype == float
+    np.testing.assert_allclose(alphas[0], 2.5)
+    for together in (False, True):
+        nodes, _ = hessian.spectral_density(matvec, params, jax.random.key(0), 4, together=together)
+        np.testing.assert_allclose(nodes, [[1, 2, 3, 4]], rtol=2e-2)  # bfloat16 has 8 bits
+
+
 def test_spectrum_of_is_the_density_with_the_ends_of_the_same_runs():
     """Its residuals are |A v - lambda v| of the Ritz vectors, from the basis itself."""
     matrix, key = symmetric(np.linspace(-1, 4, 50)), jax.random.key(3)
