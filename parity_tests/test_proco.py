@@ -51,6 +51,15 @@ def test_the_ratio_is_0_at_0_and_nearly_1_far_out():
     assert 0 <= 1.0 - far < 1e-10  # 1 - (v + 1/2) / k
 
 
+def test_means_of_bfloat16_are_computed_with_in_float32():
+    features, means = (jnp.asarray(each, jnp.float32) for each in case(8, np.float32))
+    means = means.astype(jnp.bfloat16)
+    ours = proco.contrast_logits(features, means)
+    np.testing.assert_array_equal(
+        ours, proco.contrast_logits(features, means.astype(features.dtype))
+    )
+
+
 def case(dimensions, dtype):
     """Means of every length, the last with one image; features with and against some of them."""
     generator = np.random.default_rng(dimensions)

@@ -212,6 +212,8 @@ def test_remix_leaves_a_share_of_just_tau_alone(monkeypatch):
     given = jax.random.key(0), jnp.asarray(IMAGES[:2]), jnp.array([0, 1]), [900, 10]
     np.testing.assert_array_equal(augment.remix(*given, tau=0.5).lam, 0.5)
     np.testing.assert_array_equal(augment.remix(*given, tau=0.51).lam, [0.0, 1.0])
+    given = (*given[:3], [900, 300])  # three times as many are enough
+    np.testing.assert_array_equal(augment.remix(*given, tau=0.51, kappa=3.0).lam, [0.0, 1.0])
 
 
 def test_remix_with_tau_0_is_mixup():
@@ -310,6 +312,26 @@ def test_crops_and_shares_where_numbers_are_64_bits_wide():
         np.testing.assert_array_equal(augment.crop(images, at, 1)[:, 1:], IMAGES[:, :-1])
         for dtype in (jnp.float32, jnp.float64):
             assert augment.mixup(jax.random.key(0), images.astype(dtype)).lam.dtype == dtype
+
+
+def test_views_are_float32_where_images_are_float64():
+    key, some = jax.random.key(0), jnp.arange(len(IMAGES)) % 2 > 0
+    with jax.enable_x64(True):
+        images = jnp.asarray(IMAGES, float)
+        for made in (
+            augment.grey(images, some),
+            augment.gaussian_blur(images, jnp.ones(len(IMAGES))),
+            augment.random_gaussian_blur(key, images),
+            augment.random_color_jitter(key, images, 0.4, 0.3, 0.2, probability=0.5),
+        ):
+            assert made.dtype == jnp.float32
+
+
+def test_boxes_of_small_images_are_not_empty_and_may_be_a_list():
+    boxes = augment.random_boxes(jax.random.key(0), 500, 3, 3, scale=(0.01, 0.2))
+    assert boxes[:, 2:].min() == 1
+    images = jnp.arange(9, dtype=jnp.uint8).reshape(1, 3, 3, 1)
+    np.testing.assert_array_equal(augment.resized_crop(images, [[0, 0, 3, 3]]), images)
 
 
 def test_boxes_of_one_ratio_are_squares():

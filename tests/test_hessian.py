@@ -249,6 +249,20 @@ def test_probes_together_and_one_by_one_are_the_same():
         np.testing.assert_allclose(nodes, one[0], atol=1e-9)
 
 
+def test_a_vanished_residual_is_not_the_end_of_a_search():
+    """After ten steps all ten different eigenvalues are known, each once."""
+    matrix = symmetric(np.repeat(np.arange(1.0, 11.0), 2))
+    for dtype, tolerance in ((float, 1e-9), (jnp.float32, 1e-5)):
+        found = hessian.top_eigenvalues(
+            lambda v: matrix @ v, jnp.zeros(20, dtype), jax.random.key(0), k=3
+        )
+        np.testing.assert_allclose(found.values, [10.0, 10.0, 9.0], rtol=tolerance)
+    diagonal = jnp.asarray([3.0, 3.0, 2.0, 1.0])  # ends below a search's ten steps
+    assert hessian.top_eigenvalues(lambda v: diagonal * v, diagonal, jax.random.key(0)).values[
+        0
+    ] == pytest.approx(3.0)
+
+
 def test_products_are_of_the_parameters_type_and_the_rest_is_not():
     """So that a Hessian's product takes them: jvp wants its tangents in the parameters' type."""
     params = jnp.arange(1.0, 5.0, dtype=jnp.bfloat16)

@@ -89,6 +89,10 @@ def test_impossible_profiles_are_refused(call, told):
         call()
 
 
+def test_a_subset_of_one_class():
+    assert len(imbalance.subset(np.zeros(3, int), [2])) == 2
+
+
 def test_two_classes_are_enough():
     assert imbalance.exponential(2, 100, 0.1).tolist() == [100, 10]
     assert imbalance.step(2, 100, 0.1).tolist() == [100, 10]

@@ -63,6 +63,7 @@ CALLS = {
         )
     ],
     posthoc.held_out: [(f.ORDER,)],
+    posthoc.logits: [(posthoc.Classifier.of(KERNEL, BIAS), FEATURES)],
     posthoc.marc: [(LOGITS, KERNEL, {"omega": WEIGHTS, "beta": BIAS})],
     posthoc.nearest_class_mean: [
         (FEATURES, np.array([0, 1, 1, 0, 1, 2]), FEATURES[::-1], {"num_classes": 3}),

@@ -201,6 +201,13 @@ def test_mixup_loss_is_linear_in_lam():
     np.testing.assert_allclose(losses.mixup(a, b, 0.25), [2.5, 5.0])
 
 
+def test_probabilities_are_of_the_logits_type():
+    with jax.enable_x64(True):
+        logits, soft = jnp.zeros((2, 3), jnp.float32), jnp.full((2, 3), 1 / 3)
+        assert soft.dtype == float
+        assert losses.cross_entropy(logits, soft).dtype == jnp.float32
+
+
 def test_a_weighted_mean_is_of_its_losses_type():
     values, soft = jnp.ones(2, jnp.bfloat16), jnp.full((2, 3), 1 / 3, jnp.float32)
     assert losses.weighted_mean(values, soft, jnp.arange(1.0, 4.0)).dtype == jnp.bfloat16

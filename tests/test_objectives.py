@@ -13,6 +13,7 @@ import pytest
 from ltjax import losses, models, objectives
 from ltjax.experiment import experiment, settings
 from ltjax.objectives.classify import MIXINGS, class_loss, mixing
+from ltjax.objectives.objective import Drawn
 from ltjax.objectives.rotation import turned
 from ltjax.training import loop, programs, scoring
 from ltjax.workdir.checkpoint import Checkpoints
@@ -116,7 +117,8 @@ def test_branches_learn_their_own_classes_by_reslts_loss():
 
 def test_every_image_may_be_of_the_medium_branch():
     given = objectives.Given(None, np.asarray([9, 6, 3, 2]), objectives.Mixing(), None, None)
-    assert objectives.reslt(given, beta=0.8, medium_from=0, tail_from=3).loss is not None
+    for medium, tail in ((0, 3), (2, 2)):
+        assert objectives.reslt(given, beta=0.8, medium_from=medium, tail_from=tail).loss
     with pytest.raises(ValueError, match="medium_from is 0, tail_from 4; expected ascending"):
         objectives.reslt(given, beta=0.8, medium_from=0, tail_from=4)
 
@@ -131,6 +133,16 @@ def test_a_part_of_mixed_images_weighs_each_label_by_its_own_share():
         )
         value = class_loss(losses.cross_entropy, logits, batch, weights)
         assert float(value) == pytest.approx(float(0.5 * 0.75 * own[0] + 2.0 * 0.25 * own[1]))
+
+
+def test_glmcs_share_is_of_the_images_type():
+    given = objectives.Given(None, np.asarray([9, 6, 3, 2]), objectives.Mixing(), None, None)
+    made = objectives.glmc(given, similarity=4.0, exponent=1.0, q=0.5, dimensions=8)
+    with jax.enable_x64(True):
+        views = (jnp.ones((2, 8, 8, 3), jnp.float32),) * 2
+        drawn = [Drawn(views, jnp.asarray([0, 1])), Drawn(views, jnp.asarray([2, 3]))]
+        mixed = made.mix(jax.random.key(0), drawn)
+    assert mixed.lam.dtype == mixed.images.dtype == jnp.float32
 
 
 def test_turned_images_are_labelled_by_their_turns():
