@@ -333,6 +333,7 @@ def test_features_of_zeros_have_finite_scores_and_stay():
     """Of cosines too; and the others' lengths are 1."""
     np.testing.assert_array_equal(unit(jnp.zeros((2, 3))), np.zeros((2, 3)))
     np.testing.assert_allclose(unit(jnp.asarray([[3.0, 4.0]])), [[0.6, 0.8]], rtol=1e-6)
+    assert np.isfinite(jax.grad(lambda x: unit(x).sum())(jnp.zeros((2, 3)))).all()
     cosines = posthoc.Classifier.of(np.eye(2), length=5.0)
     scores = posthoc.uncalibrated(cosines, np.array([[0.0, 0.0], [3.0, 4.0]]))
     np.testing.assert_allclose(scores, [[0.0, 0.0], [3.0, 4.0]], atol=1e-6)
