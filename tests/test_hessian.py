@@ -249,6 +249,14 @@ def test_probes_together_and_one_by_one_are_the_same():
         np.testing.assert_allclose(nodes, one[0], atol=1e-9)
 
 
+@pytest.mark.parametrize(("roundings", "kept"), [(9.0, False), (11.0, True), (19.0, True)])
+def test_a_coupling_of_more_than_ten_roundings_is_kept(roundings, kept):
+    small = roundings * np.finfo(float).eps
+    matrix = jnp.asarray([[1.0, small], [small, 1.0]])
+    _, betas, _ = hessian.lanczos(lambda v: matrix @ v, jnp.asarray([1.0, 0.0]), 2)
+    np.testing.assert_allclose(betas, [small * kept], rtol=1e-6)
+
+
 def test_a_vanished_residual_is_not_the_end_of_a_search():
     """After ten steps all ten different eigenvalues are known, each once."""
     matrix = symmetric(np.repeat(np.arange(1.0, 11.0), 2))
