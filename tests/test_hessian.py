@@ -257,6 +257,12 @@ def test_a_coupling_of_more_than_ten_roundings_is_kept(roundings, kept):
     np.testing.assert_allclose(betas, [small * kept], rtol=1e-6)
 
 
+def test_a_single_step_of_nan_is_refused_too():
+    """It has no coupling to look at."""
+    with pytest.raises(ValueError, match="not finite"):
+        hessian.lanczos(lambda v: v * jnp.nan, jnp.ones(3), 1)
+
+
 def test_a_vanished_residual_is_not_the_end_of_a_search():
     """After ten steps all ten different eigenvalues are known, each once."""
     matrix = symmetric(np.repeat(np.arange(1.0, 11.0), 2))

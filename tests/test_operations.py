@@ -225,6 +225,11 @@ def test_images_below_three_pixels_keep_their_sharpness():
         np.testing.assert_array_equal(operations.sharpness(images, jnp.full(2, 1.9)), images)
 
 
+def test_two_neighbouring_levels_become_black_and_white():
+    images = jnp.asarray([[[[100], [101]]]], jnp.uint8)
+    np.testing.assert_array_equal(operations.auto_contrast(images).ravel(), [0, 255])
+
+
 def test_one_factor_for_all_is_taken_as_float32():
     """Where numbers are 64 bits wide too: 90 times 0.7 is cut to 62 or 63."""
     images, factor = jnp.arange(256, dtype=jnp.uint8).reshape(1, 16, 16, 1), 0.7

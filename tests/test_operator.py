@@ -157,8 +157,11 @@ def test_gauss_newton_is_the_hessian_for_a_linear_network_and_psd_for_another(ne
 
 @pytest.mark.parametrize(
     ("batch_size", "options"),
-    [(23, {}), (7, {"scan": True}), (7, {"scan": False}), (16, {"scan": False, "devices": 8})],
-    ids=["whole", "scan", "loop", "eight devices"],
+    [
+        *((23, {}), (7, {"scan": True}), (7, {"scan": False})),
+        *((16, {"scan": False, "devices": 8}), (32, {"scan": False, "devices": 8})),
+    ],
+    ids=["whole", "scan", "loop", "eight devices", "eight devices, more places than examples"],
 )
 @pytest.mark.parametrize("weights", [None, np.arange(23.0)], ids=["equal", "weighted"])
 def test_weighted_operators_are_the_weighted_matrix_also_on_eight_devices(
