@@ -183,7 +183,8 @@ def _absorb(progress: _Progress, image: jax.Array, j: jax.Array, key: jax.Array)
     beta = jnp.linalg.norm(rest)
     # What is left of a vanished residual is rounding of the size of eps |A| in the whole vector.
     # Not more: in float32 real couplings of a narrow bulk beside large outliers are near that.
-    vanished = beta <= 10.0 * jnp.finfo(beta.dtype).eps * norm
+    # Nor an infinite one, which is refused.
+    vanished = (beta <= 10.0 * jnp.finfo(beta.dtype).eps * norm) & jnp.isfinite(beta)
 
     def fresh():
         start = jax.random.normal(jax.random.fold_in(key, j), rest.shape, rest.dtype)
