@@ -189,7 +189,7 @@ def run(tmp_path_factory):
     config.training.epochs, config.training.batch_size, config.training.cpu_devices = 2, 64, 1
     config.logging.tensorboard = False
     config.posthoc.methods = METHODS
-    config.posthoc.epochs, config.posthoc.learning_rates = (2, 5), (1.0, 10.0)
+    config.posthoc.epochs, config.posthoc.learning_rates = (2,), (1.0, 10.0)
     workdir = tmp_path_factory.mktemp("posthoc") / "run"
     train(config, workdir)
     lines = []
