@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from measurements import (
@@ -161,15 +162,15 @@ def hessian_runs(records: dict[str, Any]) -> str:
     return _figures(records, ids, {"accuracy": _accuracy, **groups})
 
 
-def hessian_spectra(records: dict[str, Any]) -> str:
-    runs = records["spectra"]["runs"]
+def hessian_spectra(records: dict[str, Any], record: str = "spectra") -> str:
+    runs = records[record]["runs"]
     counts = next(iter(runs.values()))["class_counts"]
     rows = []
     for c, first in enumerate(next(iter(runs.values()))["rows"]):
         cells = [run["rows"][c] for run in runs.values()]
         rows.append(
             [
-                f"{first['name']} ({counts[c]})",
+                f"{first['name']} ({counts[first['class']]})",
                 *(
                     f"{cell['lambda_min']:.1f} / {cell['lambda_max']:.0f} = {cell['ratio']:.3f};"
                     f" trace {cell['trace']:.0f}; loss {cell['loss']:.2f}"
@@ -284,6 +285,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "hessian_runs": hessian_runs,
     "hessian_spectra": hessian_spectra,
     "hessian_means": hessian_means,
+    "full_spectra": partial(hessian_spectra, record="full_spectra"),
     "hessian_speed": hessian_speed,
     "input_pipeline": input_pipeline,
     "photographs": photographs,
