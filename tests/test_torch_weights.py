@@ -144,7 +144,10 @@ def test_a_damaged_weight_file_is_named(tmp_path, suffix):
 
 
 def test_missing_and_unknown_weight_files_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such weight file"):
+    with pytest.raises(FileNotFoundError, match="no such weight file; look at the path"):
+        load_state_dict(tmp_path / "w.pth")
+    (tmp_path / "w-seed0.pth").touch()
+    with pytest.raises(FileNotFoundError, match=r"no such weight file; .* holds w-seed0\.pth"):
         load_state_dict(tmp_path / "w.pth")
     (tmp_path / "w.h5").touch()
     with pytest.raises(ValueError, match=r"expected a file ending in \.pth"):

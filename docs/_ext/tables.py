@@ -173,7 +173,7 @@ def hessian_spectra(records: dict[str, Any], record: str = "spectra") -> str:
                 f"{first['name']} ({counts[first['class']]})",
                 *(
                     f"{cell['lambda_min']:.1f} / {cell['lambda_max']:.0f} = {cell['ratio']:.3f};"
-                    f" trace {cell['trace']:.0f}; loss {cell['loss']:.2f}"
+                    f" trace {cell['trace']:.0f}; loss {cell['loss']:.2g}"
                     for cell in cells
                 ),
             ]

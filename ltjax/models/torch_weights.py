@@ -157,7 +157,9 @@ def load_state_dict(path: str | Path) -> dict[str, Any]:
     """
     path = _located(str(path))
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such weight file")
+        beside = sorted(each.name for each in path.parent.glob("*") if each.suffix in _READERS)
+        there = f"{path.parent} holds {', '.join(beside[:5])}" if beside else "look at the path"
+        raise FileNotFoundError(f"{path}: no such weight file; {there}")
     if path.suffix not in _READERS:
         raise ValueError(f"{path}: expected a file ending in .pth, .pt, .npz or .safetensors")
     try:
