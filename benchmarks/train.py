@@ -1,5 +1,4 @@
-"""Training speed of LDAM + DRW + SAM with ResNet-32 on CIFAR-10-LT: ltjax against PyTorch on the
-same device, in one run.
+"""Training speed of LDAM + DRW + SAM with ResNet-32, CIFAR-10-LT: ltjax against PyTorch in one run.
 
   python benchmarks/train.py --out docs/results/train_cpu.json
       under 10 minutes on a CPU or a GPU

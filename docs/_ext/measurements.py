@@ -61,7 +61,8 @@ def augmentation(records: dict[str, Any]) -> str:
 
 
 def train_cpu(records: dict[str, Any]) -> str:
-    rows = records["train_cpu"]["rows"]
+    """One run on each of two machines."""
+    runs = [records["train_cpu"], records["train_cpu_amx"]]
     names = {
         "ltjax": ("ltjax, LDAM + DRW + SAM", ""),
         "ltjax, XLA's scheduler": ("the same with XLA's default scheduler", "ltjax"),
@@ -76,19 +77,23 @@ def train_cpu(records: dict[str, Any]) -> str:
         "PyTorch, tuned, no SAM": ("PyTorch without SAM, channels_last", "ltjax, no SAM"),
     }
 
-    def rate(name: str) -> float:
-        return rows[name]["images_per_second"]
+    def columns(run: dict[str, Any], name: str, ours: str) -> list[str]:
+        row = run["rows"][name]
+        rate = row["images_per_second"]
+        ratio = run["rows"][ours]["images_per_second"] / rate if ours else None
+        return [
+            f"{rate:.0f} ({each_run(row['spread'])})",
+            "" if ratio is None else f"{ratio:.2f}",
+        ]
 
+    head = [""]
+    for run in runs:
+        head += [f"{run['cpu']}: images/s (lowest to highest of {run['repeats']})", "ltjax / it"]
     return table(
-        ["", "images/s (lowest to highest of five)", "ltjax / it"],
+        head,
         [
-            [
-                heading,
-                f"{rate(name):.0f} ({each_run(rows[name]['spread'])})",
-                f"{rate(ours) / rate(name):.2f}" if ours else "",
-            ]
+            [heading, *(cell for run in runs for cell in columns(run, name, ours))]
             for name, (heading, ours) in names.items()
-            if name in rows
         ],
     )
 
