@@ -11,7 +11,7 @@ from ltjax import data
 from ltjax.data import Dataset
 from ltjax.experiment import settings
 from ltjax.training import loop, mistakes, scoring
-from ltjax.training.mistakes import Outcomes
+from ltjax.training.evaluation import Evaluation, Outcomes
 from tests.runs import digits_config, photographs_config, save_run
 
 
@@ -100,24 +100,21 @@ def test_the_most_frequent_confusions_come_first_in_the_picture():
     assert greys == [[30, 50, 70, 30], [20, 50]]
 
 
-def test_without_mistakes_there_is_a_table_without_lines_and_no_picture(tmp_path, monkeypatch):
+def test_without_mistakes_there_is_a_table_without_lines_and_no_picture(tmp_path):
     found, dataset = confused()
     right = Outcomes(found.labels, found.labels, found.probability, found.probability)
     (tmp_path / "misclassified.png").write_bytes(b"of an earlier epoch")
-    monkeypatch.setattr(mistakes, "outcomes", lambda *_: right)
-    mistakes.record(type("", (), {"dataset": dataset}), None, "test", tmp_path)
+    mistakes.record(dataset, Evaluation(None, [right]), "test", tmp_path)
     assert rows_of(tmp_path) == []
     assert not (tmp_path / "misclassified.png").exists()
 
 
 def test_of_several_processes_the_leading_one_writes(tmp_path, monkeypatch):
     found, dataset = confused()
-    asked = []
-    monkeypatch.setattr(mistakes, "outcomes", lambda *given: asked.append(given) or found)
-    monkeypatch.setattr(mistakes.devices, "is_lead", lambda: False)
-    mistakes.record(type("", (), {"dataset": dataset}), None, "test", tmp_path)
-    assert len(asked) == 1, "it computes with the others"
-    assert not list(tmp_path.iterdir())
+    for lead, files in ((False, 0), (True, 2)):
+        monkeypatch.setattr(mistakes.devices, "is_lead", lambda lead=lead: lead)
+        mistakes.record(dataset, Evaluation(None, [found]), "test", tmp_path)
+        assert len(list(tmp_path.iterdir())) == files
 
 
 def test_names_of_any_length_and_alphabet_are_drawn():

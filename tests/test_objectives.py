@@ -208,7 +208,7 @@ def test_each_expert_is_evaluated(digits_config):
     digits_config.objective.name = "balpoe"
     built = experiment.build(settings.resolve(digits_config))
     variables = built.create_state().variables
-    sums = programs.create(built).evaluate(variables)
+    sums = programs.create(built).evaluate(variables).sums
     row = scoring.test_metrics(jax.device_get(sums), built.groups)
     images = (built.dataset.test_images / 255 - built.recipe.mean) / built.recipe.std
     each = built.recipe.model.apply(variables, jnp.asarray(images, jnp.float32), branches=True)

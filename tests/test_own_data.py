@@ -311,7 +311,7 @@ def test_lists_and_photographs_validate_too(tmp_path):
     assert experiment.splits == ["val", "test"]
     assert experiment.class_counts.tolist() == [19, 10, 5, 3]
     running = programs.create(experiment)
-    sums = running.evaluate(experiment.create_state().variables, split="val")
+    sums = running.evaluate(experiment.create_state().variables, split="val").sums
     assert np.asarray(sums.confusion).sum(axis=1).tolist() == [5, 2, 1, 1]
     lines = (tmp_path / "train.txt").read_text().splitlines()
     (tmp_path / "val.txt").write_text("\n".join(lines[::4]))

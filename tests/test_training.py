@@ -133,7 +133,7 @@ def test_eight_devices_give_the_numbers_of_one(digits_config, fields):
         for devices in (1, 8):
             built, programs, state, _ = one_epoch(digits_config, cpu_devices=devices)
             assert len(built.devices) == devices
-            results[devices] = (state, programs.evaluate(state.variables, built.stage_at(0)))
+            results[devices] = (state, programs.evaluate(state.variables, built.stage_at(0)).sums)
             assert len(state.step.sharding.device_set) == devices
     (one, one_sums), (eight, eight_sums) = results[1], results[8]
     jax.tree.map(
@@ -168,7 +168,7 @@ def test_evaluation_sees_every_test_image_once_whatever_the_batch(digits_config)
         digits_config.evaluation.batch_size = size
         digits_config.training.steps_per_call = calls
         built = experiment.build(settings.resolve(digits_config))
-        results.append(Programs(built).evaluate(built.create_state().variables))
+        results.append(Programs(built).evaluate(built.create_state().variables).sums)
     for sums in results:
         np.testing.assert_array_equal(sums.confusion.sum(axis=1), np.full(10, 50))
         np.testing.assert_array_equal(sums.confusion, results[0].confusion)

@@ -37,6 +37,7 @@ class Recipe:
       model: Flax Linen module, with the heads that the objective adds.
       objective: what it is asked in training.
       loss: (logits, labels) -> per-example losses, of its evaluation.
+      logit_scale: what the loss multiplies the network's outputs with.
       optimizer: learning rate -> base optimiser.
       order: (key, labels, epoch) -> indices of the epoch.
       mean, std: normalisation a channel.
@@ -63,6 +64,7 @@ class Recipe:
     order: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
     mean: Sequence[float]
     std: Sequence[float]
+    logit_scale: float = 1.0
     views: Sequence[objectives.View] = ()
     resolution: int = 0
     trainable: str = ""
@@ -107,6 +109,7 @@ def make_recipe(
         model=make_model(config, len(class_counts), objective),
         objective=objective,
         loss=make_loss(config, learned_counts(config, class_counts)),
+        logit_scale=logit_scale(config),
         optimizer=make_optimizer(config),
         order=_order(stage, len(class_counts)),
         mean=tuple(config.data.mean),

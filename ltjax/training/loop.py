@@ -20,7 +20,7 @@ from ltjax.experiment.experiment import Experiment, build
 from ltjax.experiment.settings import check_one_seed
 from ltjax.experiment.state import Running, TrainState
 from ltjax.training import messages, mistakes, programs, scoring
-from ltjax.training.evaluation import EvaluationSums
+from ltjax.training.evaluation import Evaluation, EvaluationSums
 from ltjax.training.progress import Display
 from ltjax.training.record import Record, restore_together
 from ltjax.training.signals import caught
@@ -126,6 +126,7 @@ class _Run:
         self.experiment = records[0].experiment  # the seeds' differ in the seed alone
         self.config = self.experiment.config
         self.saved_at = time.monotonic()
+        self.evaluated: list[Evaluation] = []  # the newest of the last split, one a seed
 
     def to_the_end(self, states: list[TrainState]) -> list[dict[str, Any]]:
         epochs, first, position = (
@@ -162,16 +163,15 @@ class _Run:
                     self._stop(state, received)
             splits = self.experiment.splits
             if splits and self.records[0].confusion is None:  # a finished run started again
-                for record, sums in zip(
-                    self.records, self._evaluated(state.variables, splits[-1]), strict=True
-                ):
-                    record.confusion = np.asarray(sums.confusion)
+                self.evaluated = self._evaluated(state.variables, splits[-1])
+                for record, evaluated in zip(self.records, self.evaluated, strict=True):
+                    record.confusion = np.asarray(evaluated.sums.confusion)
             if "val" in splits:
                 self._test_best(display)
             if splits and mistakes.asked(self.experiment):
                 display.at(epochs - 1, steps, "listing the mistakes")
-                for record, part in zip(self.records, self.programs.apart(state), strict=True):
-                    mistakes.record(self.experiment, part.variables, splits[-1], record.path)
+                for record, evaluated in zip(self.records, self.evaluated, strict=True):
+                    mistakes.record(record.experiment.dataset, evaluated, splits[-1], record.path)
         return [record.finish() for record in self.records]
 
     def _enter(self, state: TrainState, epoch: int, display: Display) -> TrainState:
@@ -219,19 +219,21 @@ class _Run:
         last = epoch + 1 == self.config.training.epochs
         due = (epoch + 1) % self.config.evaluation.every == 0
         evaluates = last or due or self._out_of_patience(epoch)
-        splits, none = self.experiment.splits, [None] * len(self.records)
-        held_out: dict[str, list[Any]] = {"val": none, "test": none}
+        splits = self.experiment.splits
+        held_out: dict[str, list[Evaluation]] = {}
         if evaluates and "val" in splits:
             held_out["val"] = self._evaluated(state.variables, "val")
             last |= self._out_of_patience(epoch, held_out["val"])
         if "test" in splits and (last or (evaluates and "val" not in splits)):
             held_out["test"] = self._evaluated(state.variables, "test")
+        if splits and splits[-1] in held_out:
+            self.evaluated = held_out[splits[-1]]
         step = int(np.ravel(state.step)[0])
         rows, improved = [], False
         for k, (record, running) in enumerate(
             zip(self.records, self._on_host(state.running), strict=True)
         ):
-            sums = {split: each[k] for split, each in held_out.items() if each[k] is not None}
+            sums = {split: each[k].sums for split, each in held_out.items()}
             rows.append(self._row(record, running, sums, epoch, step, seen, seconds))
             improved |= record.add(rows[-1])
         display.epoch(messages.mean(rows))
@@ -291,11 +293,11 @@ class _Run:
         where = {"stage": stage.name} if stage.name else {}
         return where if stage.config.target == "class" else where | {"target": stage.config.target}
 
-    def _evaluated(self, variables: Any, split: str) -> list[EvaluationSums]:
-        """Each seed's sums over the images of a split."""
+    def _evaluated(self, variables: Any, split: str) -> list[Evaluation]:
+        """Each seed's, of the images of a split."""
         return self._on_host(self.programs.evaluate(variables, self.stage, split))
 
-    def _out_of_patience(self, epoch: int, validated: Sequence[EvaluationSums] = ()) -> bool:
+    def _out_of_patience(self, epoch: int, validated: Sequence[Evaluation] = ()) -> bool:
         """Whether the run, of one seed, ends with this epoch since none was better for too long.
 
         `validated`: of this epoch, where its row is not written yet.
@@ -307,7 +309,7 @@ class _Run:
         best = self.records[0].best or {"epoch": -1, self.experiment.criterion: -1.0}
         since = max(best["epoch"], last_stage.first - 1)
         if validated:
-            now = metrics.balanced_accuracy(validated[0].confusion)
+            now = metrics.balanced_accuracy(validated[0].sums.confusion)
             since = epoch if now > best[self.experiment.criterion] else since
         return epoch - since >= patience
 
@@ -325,10 +327,12 @@ class _Run:
         )
         if there and "test" in self.experiment.splits:
             variables = self.programs.together([one.state.variables for one in found if one])
-            for record, sums in zip(self.records, self._evaluated(variables, "test"), strict=True):
+            for record, tested in zip(
+                self.records, self._evaluated(variables, "test"), strict=True
+            ):
                 record.best = {
                     **(record.best or {}),
-                    **scoring.test_metrics(sums, self.experiment.groups),
+                    **scoring.test_metrics(tested.sums, self.experiment.groups),
                 }
         for record in self.records:
             if record.best:

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import math
 from collections import Counter
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ltjax import augment, devices, tiles
-from ltjax.data import Dataset, StreamedDataset, stream
+from ltjax import devices, tiles
+from ltjax.data import Dataset, StreamedDataset
 from ltjax.experiment.experiment import Experiment
-from ltjax.experiment.recipe import Recipe, logit_scale
-from ltjax.training.step import spread, targets
+from ltjax.training.evaluation import Evaluation, Outcomes
 from ltjax.workdir.workdir import write_atomically, writing
 
+Data = Dataset | StreamedDataset
 TABLE, SHEET = "misclassified.csv", "misclassified.png"
 PAIRS = 8
 """Confused pairs of classes in the picture, the most frequent."""
@@ -35,52 +29,28 @@ _SIDE, _TEXT, _GAP = 96, 15, 6
 """Pixels: of an image, of a line of text, between images."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Outcomes:
-    """What the network says of each image of a split.
-
-    Attributes:
-      labels: int [N], true classes; -1 of an image that could not be read.
-      predicted: int [N].
-      probability: float32 [N], of the predicted class.
-      own: float32 [N], of the true class.
-    """
-
-    labels: np.ndarray
-    predicted: np.ndarray
-    probability: np.ndarray
-    own: np.ndarray
-
-    @property
-    def wrong(self) -> np.ndarray:
-        """Numbers of the misclassified images, the most confident mistake first."""
-        wrong = np.flatnonzero((self.labels >= 0) & (self.predicted != self.labels))
-        return wrong[np.argsort(-self.probability[wrong], kind="stable")]
-
-
 def asked(experiment: Experiment) -> bool:
     """Whether they are to be written: of a network that tells classes."""
     wanted = experiment.config.evaluation.misclassified
     return wanted and experiment.stages[-1].config.target == "class"
 
 
-def record(experiment: Experiment, variables: Any, split: str, folder: Path) -> None:
+def record(dataset: Data, evaluated: Evaluation, split: str, folder: Path) -> None:
     """Writes `TABLE` and `SHEET` of a split into a folder; without mistakes a table without lines,
-    and no picture. Of several processes, which must all come here, the leading one writes.
+    and no picture. Of several processes the leading one writes.
 
     Args:
-      experiment: whose last stage's network it is.
-      variables: of the network, on the experiment's devices.
+      dataset: whose images were evaluated.
+      evaluated: every image of the split, by the network of the last stage.
       split: "val" or "test".
       folder: made if absent.
 
     Raises:
       OSError: they can't be written.
     """
-    found = outcomes(experiment, variables, split)
     if not devices.is_lead():
         return
-    dataset = experiment.dataset
+    found = evaluated.outcomes(len(getattr(dataset, f"{split}_labels")))
     write_atomically(folder / TABLE, table(found, dataset, split))
     with writing(folder):
         if not len(found.wrong):
@@ -89,62 +59,7 @@ def record(experiment: Experiment, variables: Any, split: str, folder: Path) -> 
         tiles.save(sheet(found, dataset, split), folder / SHEET)
 
 
-def outcomes(experiment: Experiment, variables: Any, split: str) -> Outcomes:
-    """Passes every image of a split through the network, as in evaluation. Processes share the
-    decoding, and each has all outcomes.
-    """
-    recipe = experiment.recipe
-    scale = logit_scale(experiment.stages[-1].config)
-    if "outcomes" not in recipe.compiled:
-        recipe.compiled["outcomes"] = jax.jit(
-            partial(_outcomes, recipe, scale), out_shardings=devices.replicated(experiment.devices)
-        )
-    program = recipe.compiled["outcomes"]
-    made = [
-        jax.device_get(program(variables, images, labels))
-        for images, labels in _batches(experiment, split)
-    ]
-    count = len(getattr(experiment.dataset, f"{split}_labels"))
-    return Outcomes(*(np.concatenate(parts)[:count] for parts in zip(*made, strict=True)))
-
-
-def _outcomes(
-    recipe: Recipe, scale: float, variables: Any, images: jax.Array, labels: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """True and predicted class, the probability of the latter and of the former, each [B]."""
-    images, labels = spread(recipe, (images, labels))
-    images, labels = targets(recipe, augment.normalize(images, recipe.mean, recipe.std), labels)
-    logits: Any = recipe.model.apply(variables, images, train=False)
-    probabilities = jax.nn.softmax(scale * logits.astype(jnp.float32))
-    own = jnp.take_along_axis(probabilities, jnp.maximum(labels, 0)[:, None], axis=1)[:, 0]
-    return labels, jnp.argmax(logits, axis=-1), jnp.max(probabilities, axis=-1), own
-
-
-def _batches(experiment: Experiment, split: str) -> Iterator[tuple[jax.Array, jax.Array]]:
-    """Images and labels of one size on the devices; labels are -1 behind the end and where none
-    could be read.
-    """
-    dataset, used = experiment.dataset, experiment.devices
-    count = len(getattr(dataset, f"{split}_labels"))
-    size = -(-min(experiment.config.evaluation.batch_size, count) // len(used)) * len(used)
-    if isinstance(dataset, StreamedDataset):
-        workers = stream.choose_workers(experiment.config.data.workers)
-        place = experiment.recipe.batch_sharding
-        rows = partial(devices.local_rows, place)
-        for batch in stream.evaluation_batches(
-            dataset, split=split, batch_size=size, rows=rows, workers=workers
-        ):
-            yield devices.put_batch((batch.images, batch.labels), size, place, used)
-        return
-    for first in range(0, count, size):
-        places = np.arange(first, first + size)
-        labels = getattr(dataset, f"{split}_labels")[places % count].astype(np.int32)
-        labels[places >= count] = -1
-        whole = dataset.read(split, places % count), labels
-        yield devices.put(whole, devices.replicated(used))
-
-
-def table(found: Outcomes, dataset: Dataset | StreamedDataset, split: str) -> str:
+def table(found: Outcomes, dataset: Data, split: str) -> str:
     """A CSV with a line a mistake, the most confident first: the image's path, or its number in the
     split's arrays; true and predicted class; the predicted class's probability and the true one's.
     """
@@ -160,7 +75,7 @@ def table(found: Outcomes, dataset: Dataset | StreamedDataset, split: str) -> st
     return text.getvalue()
 
 
-def sheet(found: Outcomes, dataset: Dataset | StreamedDataset, split: str) -> Image.Image:
+def sheet(found: Outcomes, dataset: Data, split: str) -> Image.Image:
     """The picture: a row for each of the most frequent confused pairs with its most confident
     mistakes, then the most confident mistakes of all.
     """
@@ -186,7 +101,7 @@ def _drawn(
     title: str,
     rows: list[tuple[str, list[int], bool]],
     found: Outcomes,
-    dataset: Dataset | StreamedDataset,
+    dataset: Data,
     split: str,
 ) -> Image.Image:
     """Rows of a heading, images and, where asked, their classes by name."""

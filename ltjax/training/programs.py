@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from operator import itemgetter
 from typing import Any
@@ -18,7 +18,13 @@ from ltjax.data.files import Images, readable
 from ltjax.experiment.experiment import Experiment
 from ltjax.experiment.recipe import Settings, num_outputs
 from ltjax.experiment.state import TrainState
-from ltjax.training.evaluation import EvaluationSums, evaluate_all, evaluate_batch, experts_of
+from ltjax.training.evaluation import (
+    Evaluation,
+    EvaluationSums,
+    evaluate_all,
+    evaluate_batch,
+    experts_of,
+)
 from ltjax.training.step import train_step, train_steps
 
 LONG = 500
@@ -124,7 +130,9 @@ class Programs:
             "donate_argnums": 0,
         }
         self._evaluate = {
-            id(recipe): self._compiled(partial(evaluation, recipe), 2, donate_argnums=1)
+            id(recipe): self._compiled(
+                partial(evaluation, recipe), 2, donate_argnums=1, out_shardings=self._place
+            )
             for recipe in recipes
         }
         self._steps = {
@@ -159,16 +167,23 @@ class Programs:
         state = program(state, *self._train, epoch_settings, **sizes)
         return state, position + steps + (remainder > 0)
 
-    def evaluate(self, variables: Any, stage: int = -1, split: str = "test") -> EvaluationSums:
+    def evaluate(self, variables: Any, stage: int = -1, split: str = "test") -> Evaluation:
         """Every image of "test" or "val" once, for the target of a stage."""
-        recipe = self._experiment.recipes[stage]
-        sums = self._no_sums(stage)
         images, labels = self._held_out[split]
-        if not self._by_batch:
-            return self._evaluate[id(recipe)](variables, sums, images, labels)
-        for k in range(labels.shape[0]):
-            sums = self._evaluate[id(recipe)](variables, sums, images[k], labels[k])
-        return sums
+        batches: Iterable[tuple[jax.Array, jax.Array]] = [(images, labels)]
+        if self._by_batch:
+            batches = ((images[k], labels[k]) for k in range(len(labels)))
+        return self._evaluated(variables, stage, batches)
+
+    def _evaluated(
+        self, variables: Any, stage: int, batches: Iterable[tuple[jax.Array, jax.Array]]
+    ) -> Evaluation:
+        program = self._evaluate[id(self._experiment.recipes[stage])]
+        sums, calls = self._no_sums(stage), []
+        for images, labels in batches:
+            sums, outcomes = program(variables, sums, images, labels)
+            calls.append(outcomes)
+        return Evaluation(sums, calls)
 
     def notes(self) -> list[str]:
         """What happened since the last call that the user should know, a line each."""
@@ -200,7 +215,9 @@ class StreamedPrograms(Programs):
             for recipe in experiment.recipes
         }
         self._evaluate = {
-            id(recipe): jax.jit(partial(evaluate_batch, recipe), donate_argnums=1)
+            id(recipe): jax.jit(
+                partial(evaluate_batch, recipe), donate_argnums=1, out_shardings=self._place
+            )
             for recipe in experiment.recipes
         }
         self._ready: Iterator[tuple[jax.Array, jax.Array]] = iter(())
@@ -221,7 +238,7 @@ class StreamedPrograms(Programs):
         self._at = (epoch, position + 1) if position + 1 < steps else (epoch + 1, 0)
         return state, position + 1
 
-    def evaluate(self, variables: Any, stage: int = -1, split: str = "test") -> EvaluationSums:
+    def evaluate(self, variables: Any, stage: int = -1, split: str = "test") -> Evaluation:
         images_of: Images = getattr(self._dataset, split)
         count, wanted = len(self._experiment.devices), self._experiment.config.evaluation.batch_size
         size = -(-min(wanted, len(images_of.labels)) // count) * count
@@ -229,12 +246,8 @@ class StreamedPrograms(Programs):
         batches = stream.evaluation_batches(
             self._dataset, split=split, batch_size=size, rows=rows, workers=self._workers
         )
-        sums = self._no_sums(stage)
-        for images, labels in _ahead(self._on_devices(batch, size, images_of) for batch in batches):
-            sums = self._evaluate[id(self._experiment.recipes[stage])](
-                variables, sums, images, labels
-            )
-        return sums
+        ready = _ahead(self._on_devices(batch, size, images_of) for batch in batches)
+        return self._evaluated(variables, stage, ready)
 
     def notes(self) -> list[str]:
         told, self._notes = self._notes, []

@@ -50,7 +50,8 @@ def evaluate(
     lines = [*experiment.dataset.notes, f"scored: {source}"]
     running = programs.create(experiment)
     variables = devices.put(variables, devices.replicated(experiment.devices))
-    sums = jax.device_get(running.evaluate(variables, split=split))
+    evaluated = jax.device_get(running.evaluate(variables, split=split))
+    sums = evaluated.sums
     total = len(getattr(experiment.dataset, f"{split}_labels"))
     left_out = total - int(np.sum(sums.confusion))
     if left_out:
@@ -65,7 +66,7 @@ def evaluate(
     found.setdefault("per_class", found.get("val_per_class"))
     if workdir is not None and mistakes.asked(experiment):
         try:
-            mistakes.record(experiment, variables, split, workdir)
+            mistakes.record(experiment.dataset, evaluated, split, workdir)
         except OSError as error:  # of somebody else's folder the figures can be had all the same
             say(str(error))
     names = list(experiment.dataset.class_names)
