@@ -83,12 +83,13 @@ def overview(analyses: Sequence[Analysis], class_counts: Sequence[int]) -> Figur
         [by_count[0], by_count[len(by_count) // 2], by_count[-1]] if len(by_count) > 2 else by_count
     )
     figure = plt.figure(figsize=(11, 7), layout="constrained")
-    parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.1))
+    parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.2))
     top, bottom = parts
     for axes, row in zip(
         np.atleast_1d(top.subplots(1, len(shown), sharey=True)), shown, strict=True
     ):
         _densities(axes, analyses, row["name"])
+        axes.label_outer()
         axes.set_title(
             f"{literal(row['name'])}: {class_counts[row['class']]} training images", fontsize=9
         )
@@ -113,14 +114,16 @@ def overview(analyses: Sequence[Analysis], class_counts: Sequence[int]) -> Figur
             label=f"{literal(analysis.title)}: smallest",
         )
         ratio.plot(places, [row["ratio"] for row in known], "o-", color=f"C{k}", linewidth=0.8)
-    largest.set_yscale("symlog", linthresh=1e-2)
+    largest.set_yscale("symlog", linthresh=1e-2, linscale=2)
+    largest.yaxis.get_major_locator().set_params(numticks=6)
     largest.set_ylabel("eigenvalues")
     largest.legend(frameon=False, fontsize=7, ncols=2)
-    ratio.set_ylabel("smallest / largest")
+    ratio.set_ylabel("smallest\n/ largest")
     shown_counts = [
         [analysis.record["class_counts"][row["class"]] for row in by_count] for analysis in analyses
     ]
     training_images(counts, shown_counts)
+    counts.set_ylabel("training\nimages")
     if len(by_count) <= 20:
         counts.set_xticks(
             range(len(by_count)),

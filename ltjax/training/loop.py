@@ -171,7 +171,7 @@ class _Run:
             if splits and mistakes.asked(self.experiment):
                 display.at(epochs - 1, steps, "listing the mistakes")
                 for record, evaluated in zip(self.records, self.evaluated, strict=True):
-                    mistakes.record(record.experiment.dataset, evaluated, splits[-1], record.path)
+                    mistakes.record(self.experiment.dataset, evaluated, splits[-1], record.path)
         return [record.finish() for record in self.records]
 
     def _enter(self, state: TrainState, epoch: int, display: Display) -> TrainState:
@@ -327,13 +327,10 @@ class _Run:
         )
         if there and "test" in self.experiment.splits:
             variables = self.programs.together([one.state.variables for one in found if one])
-            for record, tested in zip(
-                self.records, self._evaluated(variables, "test"), strict=True
-            ):
-                record.best = {
-                    **(record.best or {}),
-                    **scoring.test_metrics(tested.sums, self.experiment.groups),
-                }
+            tested = self._evaluated(variables, "test")
+            for record, evaluated in zip(self.records, tested, strict=True):
+                scores = scoring.test_metrics(evaluated.sums, self.experiment.groups)
+                record.best = (record.best or {}) | scores
         for record in self.records:
             if record.best:
                 display.say(messages.best_line(record, len(self.records) > 1))
