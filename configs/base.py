@@ -276,10 +276,10 @@ def get_config() -> ConfigDict:
     config.training.accumulate = 1
     # the last short batch of an epoch is trained on, as published
     config.training.drop_last = False
-    # steps in one compiled call; 0 whole epochs, -1 chooses: 0, but on a CPU 1, and in a run of
-    # fewer than 500 steps that one in several programs, which are quicker to compile
+    # steps in one compiled call; 0 whole epochs, -1 chooses: 0, but on a CPU 8
     config.training.steps_per_call = -1
-    # steps that stand one after the other in a call's loop: larger programs, fewer turns
+    # steps that stand one after the other in a call's loop: larger programs, fewer turns; not on a
+    # CPU
     config.training.unroll = 1
     config.training.vmap_seeds = (
         -1

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ltjax.experiment import experiment, settings
-from ltjax.training.step import Batch, parts_of, train_step, update
+from ltjax.training.step import Batch, augmented, gradients_of, train_step, update
 
 
 def built_with(config, accumulate, **changes):
@@ -21,13 +21,13 @@ def built_with(config, accumulate, **changes):
     return experiment.build(settings.resolve(config))
 
 
-def stepped(config, accumulate, size=64, compiled=lambda step: step, **changes):
+def stepped(config, accumulate, size=64, **changes):
     """The state after one step of the last epoch, where class weights count."""
     built = built_with(config, accumulate, **changes)
     images = jnp.asarray(built.dataset.train_images[::6][:size])
     labels = jnp.asarray(built.dataset.train_labels[::6][:size])
     state = built.create_state()
-    step = compiled(partial(train_step, built.recipe))
+    step = jax.jit(partial(train_step, built.recipe))
     return step(state, images, labels, built.settings(4))
 
 
@@ -61,7 +61,8 @@ def test_batch_norm_sees_one_part_after_the_other(digits_config):
     built = built_with(digits_config, 4, **{"sam.enabled": False})
     state = built.create_state()
     images = jax.random.normal(jax.random.key(0), (64, 8, 8, 1))
-    after = update(built.recipe, state, images, jnp.arange(64) % 10, built.settings(0))
+    step = jax.jit(partial(update, built.recipe))
+    after = step(state, images, jnp.arange(64) % 10, built.settings(0))
     stats = state.batch_stats
     for part in range(4):
         variables = {"params": state.params, "batch_stats": stats}
@@ -88,10 +89,9 @@ def memory(built, size):
     state = built.create_state()
     images = jnp.asarray(built.dataset.train_images[:size])
     labels = jnp.asarray(built.dataset.train_labels[:size])
-    (images,), labels = parts_of(built.recipe).augment(
-        state.key, state.step, images, labels, number=0
-    )
-    gradients = parts_of(built.recipe).gradients.lower(
+    draw = jax.jit(partial(augmented, built.recipe), static_argnums=4)
+    (images,), labels = draw(state.key, state.step, images, labels, 0)
+    gradients = jax.jit(partial(gradients_of, built.recipe)).lower(
         *(state.params, state.batch_stats, Batch(images, labels), state.memory),
         *(state.key, state.step, built.settings(0).class_weights),
     )

@@ -65,6 +65,7 @@ def test_checkpoints_are_written_within_epochs_once_the_minutes_have_passed(
 ):
     """Killed before the fifth step of the first epoch, it continues from the fourth."""
     digits_config.checkpoint.every, digits_config.checkpoint.minutes = 100, 0.0
+    digits_config.training.steps_per_call = 1  # of those of one call, to the bit
     advance, calls = Programs.advance, []
 
     def counted(self, *arguments):
@@ -88,7 +89,10 @@ def test_checkpoints_are_written_within_epochs_once_the_minutes_have_passed(
 def test_a_run_stopped_in_the_middle_of_an_epoch_ends_as_if_never_stopped(
     digits_config, tmp_path, whole, signum, monkeypatch, request
 ):
-    """The signal comes after the third step of the second epoch."""
+    """The signal comes after the third step of the second epoch; the steps of the whole run were
+    one call an epoch.
+    """
+    digits_config.training.steps_per_call = 1
     if signal.getsignal(signum) is signal.SIG_IGN:  # under nohup
         request.addfinalizer(partial(signal.signal, signum, signal.SIG_IGN))
         signal.signal(signum, signal.SIG_DFL)

@@ -54,7 +54,6 @@ class Recipe:
         all of it.
       both_update_stats: whether SAM's second pass updates BatchNorm's running statistics too.
       batch_sharding: of a batch over devices; None on one device.
-      compiled: what was compiled for it by those who use it, kept as long as it is.
     """
 
     model: nn.Module
@@ -75,7 +74,6 @@ class Recipe:
     focus: jax.Array | None = None
     both_update_stats: bool = True
     batch_sharding: jax.sharding.NamedSharding | None = None
-    compiled: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
 
 class Settings(flax.struct.PyTreeNode):

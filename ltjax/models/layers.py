@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -48,34 +48,56 @@ def conv_general_dilated(
       other arguments: as jax.lax's.
     """
     dilated = any(value != 1 for value in (*(lhs_dilation or ()), *(rhs_dilation or ())))
-    plain = partial(
-        jax.lax.conv_general_dilated,
-        window_strides=window_strides,
-        padding=padding,
-        lhs_dilation=lhs_dilation,
-        rhs_dilation=rhs_dilation,
-        dimension_numbers=dimension_numbers,
-        feature_group_count=feature_group_count,
-        precision=precision,
-    )
     exported = not isinstance(images.shape[0], int)  # a batch of any size, maybe for a GPU
-    if jax.default_backend() != "cpu" or exported or dilated or images.ndim != 4:
-        return plain(images, kernel)
     (height, width), (inputs, outputs) = kernel.shape[:2], kernel.shape[2:]
+    depthwise = inputs == 1 and images.shape[-1] == outputs == feature_group_count > 1
+    by_lax = dilated or images.ndim != 4 or (feature_group_count > 1 and not depthwise)
+    if jax.default_backend() != "cpu" or exported or by_lax:
+        return jax.lax.conv_general_dilated(
+            images,
+            kernel,
+            window_strides,
+            padding,
+            lhs_dilation,
+            rhs_dilation,
+            dimension_numbers,
+            feature_group_count,
+            precision=precision,
+        )
     pads = (
         jax.lax.padtype_to_pads(images.shape[1:3], (height, width), window_strides, padding)
         if isinstance(padding, str)
         else padding
     )
-    if inputs == 1 and images.shape[-1] == outputs == feature_group_count > 1:
+    if depthwise:
         return _shifted_products(images, kernel, window_strides, pads)
-    if feature_group_count > 1:
-        return plain(images, kernel)
     small = min(images.shape[1] - height, images.shape[2] - width) <= 1
     pointwise = height == width == 1 and not any(map(any, pads))
     if pointwise or (small and min(inputs, outputs) >= WIDE):
         return _places(images, kernel, window_strides, pads, precision)
-    return _in_groups(plain, images, kernel)
+    options = _Options(tuple(window_strides), tuple((a, b) for a, b in pads), precision)
+    return _in_groups(options, images, kernel)
+
+
+class _Options(NamedTuple):
+    """Of a convolution, its layouts apart."""
+
+    strides: tuple[int, ...]
+    pads: tuple[tuple[int, int], ...]
+    precision: Any
+
+    def convolve(
+        self, images: jax.Array, kernel: jax.Array, layouts: tuple[str, str, str]
+    ) -> jax.Array:
+        """jax.lax's, of images, kernel and outputs in these layouts."""
+        return jax.lax.conv_general_dilated(
+            images,
+            kernel,
+            self.strides,
+            self.pads,
+            dimension_numbers=layouts,
+            precision=self.precision,
+        )
 
 
 WIDE = 32
@@ -150,9 +172,7 @@ def _places(
     return total.astype(images.dtype)
 
 
-def _in_groups(
-    convolve: Callable[[jax.Array, jax.Array], jax.Array], images: jax.Array, kernel: jax.Array
-) -> jax.Array:
+def _in_groups(options: _Options, images: jax.Array, kernel: jax.Array) -> jax.Array:
     """The convolution with its kernel's gradient in groups of images whose patches stay in the
     cache; of the whole batch where that is small. Wide layers on large maps, whose groups are of
     fewer images, are computed in groups forward too.
@@ -168,34 +188,44 @@ def _in_groups(
         while count > 1 and count * patch > CACHED_PATCHES and batch // count < MAX_GROUPS:
             count //= 2
     if batch * patch < CACHED_PATCHES or batch % count or batch <= count:
-        return convolve(images, kernel)
+        return _convolve(options, 1, images, kernel)
     if count < CACHED_IMAGES:
-        return _of_groups(convolve, batch // count, images, kernel)
-    return _kernel_in_groups(convolve, batch // count, images, kernel)
+        return _of_groups(partial(_convolve, options, 1), batch // count, images, kernel)
+    return _convolve(options, batch // count, images, kernel)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _kernel_in_groups(
-    convolve: Callable[[jax.Array, jax.Array], jax.Array],
-    groups: int,
-    images: jax.Array,
-    kernel: jax.Array,
-) -> jax.Array:
-    return convolve(images, kernel)
+def _convolve(options: _Options, groups: int, images: jax.Array, kernel: jax.Array) -> jax.Array:
+    """jax.lax's, whose gradients are fast inside a loop too, the kernel's in groups."""
+    return options.convolve(images, kernel, ("NHWC", "HWIO", "NHWC"))
 
 
-def _kernel_in_groups_jvp(convolve: Any, groups: int, primals: Any, tangents: Any) -> Any:
-    """In the kernel's tangent linear a group at a time, and so is the transpose."""
+def _convolve_jvp(options: _Options, groups: int, primals: Any, tangents: Any) -> Any:
+    """XLA's CPU compiler transposes a convolution's operands to the layouts its fast ones want, but
+    not inside a loop: there the gradients that lax derives run on a plain loop of one thread, up to
+    60 times slower. So what is linear in a tangent is written in the layouts whose transpose has
+    those wanted, and the operands are transposed here.
+    """
     images, kernel = primals
     total: Any = 0.0
     if not isinstance(tangents[0], SymbolicZero):
-        total += convolve(tangents[0], kernel)
+        turned = kernel.transpose(0, 1, 3, 2)
+        total += options.convolve(tangents[0], turned, ("NHWC", "HWOI", "NHWC"))
     if not isinstance(tangents[1], SymbolicZero):
-        total += _of_groups(convolve, groups, images, tangents[1])
-    return convolve(images, kernel), total
+        in_kernel = partial(_linear_in_kernel, options)
+        if groups == 1:
+            total += in_kernel(images, tangents[1])
+        else:
+            total += _of_groups(in_kernel, groups, images, tangents[1])
+    return options.convolve(images, kernel, ("NHWC", "HWIO", "NHWC")), total
 
 
-_kernel_in_groups.defjvp(_kernel_in_groups_jvp, symbolic_zeros=True)
+_convolve.defjvp(_convolve_jvp, symbolic_zeros=True)
+
+
+def _linear_in_kernel(options: _Options, images: jax.Array, kernel: jax.Array) -> jax.Array:
+    turned = images.transpose(3, 1, 2, 0), kernel.transpose(2, 0, 1, 3)
+    return options.convolve(*turned, ("CHWN", "IHWO", "HWNC")).transpose(2, 0, 1, 3)
 
 
 def _of_groups(

@@ -27,9 +27,9 @@ from ltjax.training.evaluation import (
 )
 from ltjax.training.step import train_step, train_steps
 
-LONG = 500
-"""Steps of a run from which compiling SAM's two passes as one program, 4 s more at the first start
-of ResNet-32, is less than what it saves on a CPU, 0.1 s a step."""
+CPU_STEPS = 8
+"""Of one call on a CPU: the system maps a program's memory anew at each call, which costs a fifth
+of a ResNet-32's step; more of them gain 3 % and leave a signal unanswered for longer."""
 
 
 class Programs:
@@ -48,12 +48,6 @@ class Programs:
         self._experiment, self._seeds = experiment, seeds
         self._place = place = devices.replicated(experiment.devices)
         self._on_cpu = experiment.devices[0].platform == "cpu"
-        # By the run's length and not by what is left, so that a continued run's steps are the same
-        # to the bit.
-        steps = experiment.config.training.epochs * experiment.steps_per_epoch
-        self._in_parts = (
-            self._on_cpu and experiment.config.training.steps_per_call < 0 and steps < LONG
-        )
         self.finite = jax.jit(
             lambda tree: jnp.all(
                 jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)])
@@ -78,16 +72,14 @@ class Programs:
         return [tree] if self._seeds == 1 else self._taken_apart(tree)
 
     def _compiled(
-        self, function: Callable[..., Any], own: int, in_parts: bool = False, **options: Any
+        self, function: Callable[..., Any], own: int, **options: Any
     ) -> Callable[..., Any]:
         """The jitted function; of several seeds its first `own` arguments and its results hold all
         of them.
-
-        `in_parts`: the function calls jitted ones, which stay programs of their own.
         """
         if self._on_cpu:
             options["compiler_options"] = devices.compiler_options()
-        one = function if in_parts else jax.jit(function, **options)
+        one = jax.jit(function, **options)
         if self._seeds == 1:
             return one
         chosen = self._experiment.config.training.vmap_seeds
@@ -117,13 +109,11 @@ class Programs:
             batch = min(config.evaluation.batch_size, len(labels))
             self._held_out[split] = devices.put(_batches(images, labels, batch), self._place)
         self.steps_per_call = (
-            (1 if self._on_cpu else 0)
+            (CPU_STEPS if self._on_cpu else 0)
             if config.training.steps_per_call < 0
             else config.training.steps_per_call
         )
         self.check_every = self.steps_per_call
-        self._by_batch = self.steps_per_call == 1
-        evaluation = evaluate_batch if self._by_batch else evaluate_all
         recipes = self._experiment.recipes
         options = {
             "static_argnames": ("batch_size", "full_steps", "remainder", "unroll"),
@@ -131,12 +121,12 @@ class Programs:
         }
         self._evaluate = {
             id(recipe): self._compiled(
-                partial(evaluation, recipe), 2, donate_argnums=1, out_shardings=self._place
+                partial(evaluate_all, recipe), 2, donate_argnums=1, out_shardings=self._place
             )
             for recipe in recipes
         }
         self._steps = {
-            id(recipe): self._compiled(partial(train_steps, recipe), 1, self._in_parts, **options)
+            id(recipe): self._compiled(partial(train_steps, recipe), 1, **options)
             for recipe in recipes
         }
 
@@ -156,24 +146,26 @@ class Programs:
         left = size // config.batch_size - position
         steps = min(left, self.steps_per_call or left)
         last = steps == left and (self.steps_per_call == 0 or steps < self.steps_per_call)
+        count = None
+        if self._on_cpu and steps:
+            # One program for any number of steps, so that where calls begin changes no bit; it
+            # costs a CPU nothing.
+            count, last = jnp.int32(steps), False
         remainder = size % config.batch_size if last and not config.drop_last else 0
         program = self._steps[id(self._experiment.recipes[stage])]
         sizes = {
             "batch_size": config.batch_size,
-            "full_steps": steps,
+            "full_steps": 0 if self._on_cpu else steps,
             "remainder": remainder,
             "unroll": config.unroll,
         }
-        state = program(state, *self._train, epoch_settings, **sizes)
+        state = program(state, *self._train, epoch_settings, count, **sizes)
         return state, position + steps + (remainder > 0)
 
     def evaluate(self, variables: Any, stage: int = -1, split: str = "test") -> Evaluation:
         """Every image of "test" or "val" once, for the target of a stage."""
         images, labels = self._held_out[split]
-        batches: Iterable[tuple[jax.Array, jax.Array]] = [(images, labels)]
-        if self._by_batch:
-            batches = ((images[k], labels[k]) for k in range(len(labels)))
-        return self._evaluated(variables, stage, batches)
+        return self._evaluated(variables, stage, [(images, labels)])
 
     def _evaluated(
         self, variables: Any, stage: int, batches: Iterable[tuple[jax.Array, jax.Array]]
@@ -209,9 +201,7 @@ class StreamedPrograms(Programs):
         self._workers = stream.choose_workers(experiment.config.data.workers)
         self.steps_per_call, self.check_every = 1, 16
         self._steps = {
-            id(recipe): self._compiled(
-                partial(train_step, recipe), 1, self._in_parts, donate_argnums=0
-            )
+            id(recipe): self._compiled(partial(train_step, recipe), 1, donate_argnums=0)
             for recipe in experiment.recipes
         }
         self._evaluate = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import jax
@@ -28,45 +29,6 @@ class Seen(NamedTuple):
     memory: Any
 
 
-class Parts:
-    """The parts of a recipe's step, each jitted.
-
-    Inside a jitted step they are inlined, and it is one program. Called by themselves each is its
-    own: SAM's second pass then runs the first one's program again, and half as much is compiled.
-
-    Attributes:
-      orders: (key, epoch, labels) -> indices of the epoch, of each order.
-      take: (images, labels, orders, first, count) -> images and labels at `count` (static) places
-        of each order.
-      augment: (key, step, images uint8, labels, number) -> Drawn of the order `number` (static).
-      mix: (key, step, Drawn of each order) -> Batch.
-      turn: (memory, key, step, position) -> memory, turned over at an epoch's first step.
-      gradients: (params, batch_stats, batch, memory, key, step, class weights) -> gradients of the
-        parameters that train (of a batch with `focus` [K, C], each of the K parts'), Seen.
-      ascend: (params, gradients, rho) -> params at SAM's second point.
-      add: (gradients, gradients) -> their sum.
-      finish: (state, gradients, Seen, labels, learning rate) -> state.
-    """
-
-    def __init__(self, recipe: Recipe) -> None:
-        self.orders = jax.jit(partial(_orders, recipe))
-        self.take = jax.jit(_take, static_argnames="count")
-        self.augment = jax.jit(partial(_augment, recipe), static_argnames="number")
-        self.mix = jax.jit(partial(_mix, recipe)) if recipe.objective.mix else _unmixed
-        self.turn = (
-            jax.jit(partial(_turn, recipe)) if recipe.objective.turn else lambda memory, *_: memory
-        )
-        self.gradients = jax.jit(partial(_gradients, recipe))
-        self.ascend = jax.jit(partial(_ascend, recipe))
-        self.add = jax.jit(partial(jax.tree.map, jnp.add))
-        self.finish = jax.jit(partial(_finish, recipe))
-
-
-def parts_of(recipe: Recipe) -> Parts:
-    """The recipe's parts, the same at every call, so that each compiles once."""
-    return recipe.compiled.setdefault("parts", Parts(recipe))
-
-
 def update(
     recipe: Recipe,
     state: TrainState,
@@ -82,24 +44,42 @@ def update(
       labels: class ids [B].
       others: of the objective's further orders.
     """
-    parts = parts_of(recipe)
     drawn = (Drawn(images if isinstance(images, tuple) else (images,), labels), *others)
-    batch = parts.mix(state.key, state.step, drawn)._replace(
+    batch = _mix(recipe, state.key, state.step, drawn)._replace(
         progress=settings.progress, focus=recipe.focus
     )
-    memory = parts.turn(state.memory, state.key, state.step, state.position)
+    memory = _turn(recipe, state.memory, state.key, state.step, state.position)
     given = (memory, state.key, state.step, settings.class_weights)
-    grads, seen = parts.gradients(state.params, state.batch_stats, batch, *given)
-    if recipe.sam:
-        plain = None
-        if recipe.focus is not None:  # two parts, of which the second is perturbed
-            (plain, grads), batch = grads, batch._replace(focus=recipe.focus[1:])
-        perturbed = parts.ascend(state.params, grads, settings.rho)
-        grads, second = parts.gradients(perturbed, seen.batch_stats, batch, *given)
-        grads = grads if plain is None else parts.add(plain, grads[0])
-        if recipe.both_update_stats:
-            seen = seen._replace(batch_stats=second.batch_stats)
-    return parts.finish(state, grads, seen, batch.labels, settings.learning_rate)
+    second: Seen | None = None
+    if recipe.sam and recipe.focus is None:
+        grads, seen, second = _both_passes(recipe, state, batch, settings.rho, given)
+    else:
+        grads, seen = gradients_of(recipe, state.params, state.batch_stats, batch, *given)
+    if recipe.sam and recipe.focus is not None:  # two parts, of which the second is perturbed
+        (plain, grads), batch = grads, batch._replace(focus=recipe.focus[1:])
+        perturbed = _ascend(recipe, state.params, grads, settings.rho)
+        grads, second = gradients_of(recipe, perturbed, seen.batch_stats, batch, *given)
+        grads = jax.tree.map(jnp.add, plain, grads[0])
+    if second is not None and recipe.both_update_stats:
+        seen = seen._replace(batch_stats=second.batch_stats)
+    return _finish(recipe, state, grads, seen, batch.labels, settings.learning_rate)
+
+
+def _both_passes(
+    recipe: Recipe, state: TrainState, batch: Batch, rho: jax.Array, given: tuple[Any, ...]
+) -> tuple[Any, Seen, Seen]:
+    """SAM's: the gradient at the second point, and what each pass saw."""
+
+    def one(carry, _):
+        params, batch_stats = carry
+        grads, seen = gradients_of(recipe, params, batch_stats, batch, *given)
+        return (_ascend(recipe, state.params, grads, rho), seen.batch_stats), (grads, seen)
+
+    # On a CPU a loop, which compiles the gradient once.
+    unroll = 1 if jax.default_backend() == "cpu" else 2
+    _, both = jax.lax.scan(one, (state.params, state.batch_stats), length=2, unroll=unroll)
+    (_, first), (grads, second) = (jax.tree.map(itemgetter(k), both) for k in (0, 1))
+    return grads, first, second
 
 
 def train_step(
@@ -114,9 +94,9 @@ def train_step(
 
     `others`: images and labels of the objective's further orders.
     """
-    views = partial(parts_of(recipe).augment, state.key, state.step)
-    first = views(images, labels, number=0)
-    further = [views(*taken, number=1 + k) for k, taken in enumerate(others)]
+    views = partial(augmented, recipe, state.key, state.step)
+    first = views(images, labels, 0)
+    further = [views(*taken, 1 + k) for k, taken in enumerate(others)]
     return update(recipe, state, first.views, first.labels, settings, further)
 
 
@@ -126,14 +106,15 @@ def train_steps(
     images: jax.Array,
     labels: jax.Array,
     settings: Settings,
+    count: jax.Array | None = None,
     *,
     batch_size: int,
-    full_steps: int,
-    remainder: int,
+    full_steps: int = 0,
+    remainder: int = 0,
     unroll: int = 1,
 ) -> TrainState:
-    """The next `full_steps` steps of the epoch, then one of `remainder` images unless that is 0; a
-    whole epoch if asked.
+    """The next steps of the epoch: `count` or `full_steps` of whole batches, then one of
+    `remainder` images unless that is 0.
 
     The epoch's orders are drawn from the state's key and epoch here, so that the state alone says
     what comes next.
@@ -141,31 +122,30 @@ def train_steps(
     Args:
       images: uint8 [N, H, W, C], the training set, on the device.
       labels: int32 [N].
+      count: int32; the program is the same for any.
       batch_size, full_steps, remainder: static.
-      unroll: steps of one turn of the loop; static.
+      unroll: steps of one turn of the loop over `full_steps`; static.
     """
-    parts = parts_of(recipe)
-    orders = parts.orders(state.key, state.epoch, labels)
-    first = state.position * batch_size
+    orders = _orders(recipe, state.key, state.epoch, labels)
+    position = state.position
 
-    def step(state, first, count):
-        (taken, its_labels), *others = parts.take(images, labels, orders, first, count=count)
+    def step(k, state, size=batch_size):
+        (taken, its_labels), *others = _take(
+            images, labels, orders, (position + k) * batch_size, size
+        )
         return train_step(recipe, state, taken, its_labels, settings, others)
 
-    if full_steps == 1:
-        # Without a scan: XLA runs convolutions inside a loop on one slow thread on the CPU
-        # (measured: 27 times slower).
-        state = step(state, first, batch_size)
+    if count is not None:
+        state = jax.lax.fori_loop(0, count, step, state)
     elif full_steps:
-        starts = first + batch_size * jnp.arange(full_steps)
         state, _ = jax.lax.scan(
-            lambda state, first: (step(state, first, batch_size), None),
+            lambda state, k: (step(k, state), None),
             state,
-            starts,
+            jnp.arange(full_steps),
             unroll=min(unroll, full_steps),
         )
     if remainder:
-        state = step(state, orders[0].shape[0] - remainder, remainder)
+        state = step(full_steps, state, remainder)
     return state
 
 
@@ -210,7 +190,7 @@ def _take(
     return tuple((images[place], labels[place]) for place in places)
 
 
-def _augment(
+def augmented(
     recipe: Recipe,
     key: jax.Array,
     step: jax.Array,
@@ -218,6 +198,7 @@ def _augment(
     labels: jax.Array,
     number: int,
 ) -> Drawn:
+    """The views of a batch uint8 [B, H, W, C] of the order `number`, and the labels learned."""
     images, labels = sharded(recipe, images, labels)
     keys = _step_keys(key, step)
     made, learned = list[jax.Array](), labels
@@ -230,22 +211,24 @@ def _augment(
 
 
 def _mix(recipe: Recipe, key: jax.Array, step: jax.Array, drawn: Sequence[Drawn]) -> Batch:
-    assert recipe.objective.mix is not None
+    if recipe.objective.mix is None:
+        return _unmixed(drawn)
     return recipe.objective.mix(_step_keys(key, step).mix, drawn)
 
 
-def _unmixed(key: jax.Array, step: jax.Array, drawn: Sequence[Drawn]) -> Batch:
+def _unmixed(drawn: Sequence[Drawn]) -> Batch:
     (images, *others), labels = drawn[0]
     return Batch(images, labels, views=tuple(others))
 
 
 def _turn(recipe: Recipe, memory: Any, key: jax.Array, step: jax.Array, position: jax.Array) -> Any:
-    assert recipe.objective.turn is not None
+    if recipe.objective.turn is None:
+        return memory
     turned = recipe.objective.turn(memory, _step_keys(key, step).objective)
     return jax.tree.map(partial(jnp.where, position == 0), turned, memory)
 
 
-def _gradients(
+def gradients_of(
     recipe: Recipe,
     params: Any,
     batch_stats: Any,
@@ -255,6 +238,9 @@ def _gradients(
     step: jax.Array,
     class_weights: jax.Array,
 ) -> tuple[Any, Seen]:
+    """Gradients of the parameters that train (of a batch with `focus` [K, C], each of the K
+    parts'), and what the pass saw.
+    """
     trained, whole = split_parameters(params, recipe.trainable)
     keys = _step_keys(key, step)
     size = batch.labels.shape[0]
