@@ -261,7 +261,7 @@ def test_bad_input_is_refused(call, told):
 
 
 def test_a_bare_matvec_is_compiled_and_on_a_cpu_its_loop_is_the_hosts(monkeypatch):
-    """A convolution inside a compiled loop takes one slow thread there."""
+    """The gradient of lax's convolution inside a compiled loop takes one slow thread there."""
     matrix = jnp.diag(jnp.arange(1.0, 7.0))
     loops, traced = [], []
     fori_loop = jax.lax.fori_loop

@@ -1,3 +1,4 @@
+import re
 from functools import partial
 
 import flax.linen as nn
@@ -183,6 +184,31 @@ def test_accelerators_and_exported_programs_have_laxs_convolutions(monkeypatch, 
     assert convolutions(jax.export.symbolic_shape("b")[0]) == kernels
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert convolutions(2) == kernels
+
+
+@pytest.mark.parametrize("batch", [8, 64], ids=["whole", "in groups"])
+def test_inside_a_loop_convolutions_have_the_layouts_that_a_cpu_is_fast_in(batch):
+    """XLA turns others into these outside of loops alone; inside, they take a plain loop of one
+    thread. A Hessian product too, which is the tangent of a gradient.
+    """
+    images = jnp.ones((batch, 32, 32, 16))
+    kernels = [jnp.ones((3, 3, 16, 16)), jnp.ones((3, 3, 16, 8))]
+
+    def loss(kernels):
+        x = jax.nn.relu(layers.conv_general_dilated(images, kernels[0], (1, 1), "SAME"))
+        return jnp.mean(layers.conv_general_dilated(x, kernels[1], (2, 2), "SAME") ** 2)
+
+    def product(at):
+        return jax.jvp(jax.grad(loss), (at,), (at,))[1]
+
+    for step in (jax.grad(loss), product):
+        looped = jax.jit(
+            lambda kernels, step=step: jax.lax.fori_loop(0, 3, lambda _, at: step(at), kernels)
+        )
+        text = looped.lower(kernels).compile().as_text()
+        layouts = re.findall(r"convolution\(.*dim_labels=(\S+?)[,\s]", text)
+        assert len(layouts) >= 5
+        assert set(layouts) == {"b01f_01io->b01f"}
 
 
 @pytest.fixture(scope="module")

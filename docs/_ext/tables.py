@@ -286,6 +286,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "hessian_spectra": hessian_spectra,
     "hessian_means": hessian_means,
     "full_spectra": partial(hessian_spectra, record="full_spectra"),
+    "full_spectra_ldam": partial(hessian_spectra, record="full_spectra_ldam"),
     "hessian_speed": hessian_speed,
     "input_pipeline": input_pipeline,
     "photographs": photographs,

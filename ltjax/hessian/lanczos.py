@@ -58,8 +58,8 @@ def lanczos(
       key: of the random directions; fixed by default.
       compiled: the steps as one compiled loop, for which matvec must be traceable; False calls
         matvec step by step. None chooses: a matvec that says `traceable = False` is called; another
-        is compiled, with the loop around it too but on a CPU, where XLA runs convolutions inside a
-        loop on one slow thread.
+        is compiled, with the loop around it too but on a CPU, where XLA runs the gradients of
+        jax.lax's convolutions inside a loop on one slow thread.
 
     Returns:
       alphas [m], betas [m - 1], basis [m, n] with orthonormal rows in `ravel_pytree`'s order.

@@ -69,8 +69,9 @@ class DatasetOperator:
 
     The last short batch is padded and its padding weighted 0, so any batch size gives the same
     operator. On an accelerator the batches are one scan; on a CPU a loop on the host, since XLA
-    runs convolutions inside a loop there on one slow thread. The loop on the host can keep what
-    depends on `params` alone (activations, gradients) between the products: `keep_bytes`.
+    runs the gradients of jax.lax's convolutions inside a loop there on one slow thread (not those
+    of ltjax's networks). The loop on the host can keep what depends on `params` alone
+    (activations, gradients) between the products: `keep_bytes`.
 
     Attributes:
       loss: mean loss over the examples (computed when first asked for).
