@@ -5,6 +5,7 @@ batches, with class weights, against a loop in PyTorch.
 import dataclasses
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -96,7 +97,7 @@ def test_six_steps_end_in_the_same_parameters(focus, recipe):
         learning_rate=jnp.asarray(0.05), rho=jnp.asarray(RHO), class_weights=jnp.asarray(weights)
     )
     state = create_state(recipe.model, recipe.optimizer(0.1), (8, 8, 3), 0, variables)
-    step = partial(update, recipe)
+    step = jax.jit(partial(update, recipe))
     for images, labels in batches():
         state = step(state, jnp.asarray(images), jnp.asarray(labels), settings)
     theirs(network, plain, perturbed, torch.tensor(weights))

@@ -63,8 +63,7 @@ def test_twenty_steps_end_in_the_same_parameters(name, blocks, both_update, adap
         both_update_stats=both_update,
     )
     state = create_state(recipe.model, recipe.optimizer(0.1), (16, 16, 3), 0, variables)
-    # Both ways in which the trainer takes a step: its parts, and one program.
-    step_fn = partial(update, recipe) if last == BATCH else jax.jit(partial(update, recipe))
+    step_fn = jax.jit(partial(update, recipe))
     trained = []
     for step, (images, labels) in enumerate(batches(last)):
         weights = drw if step >= 12 else np.ones(10)

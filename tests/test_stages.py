@@ -226,7 +226,7 @@ def test_a_run_in_stages_stopped_anywhere_ends_as_if_never_stopped(
     rotation_config, tmp_path, monkeypatch
 ):
     """Stopped in the first stage, and exactly at its end."""
-    rotation_config.checkpoint.every = 100
+    rotation_config.checkpoint.every, rotation_config.training.steps_per_call = 100, 1
     train(rotation_config, tmp_path / "whole")
     whole = Workdir(tmp_path / "whole").read_metrics()
     advance, calls = Programs.advance, []
