@@ -303,12 +303,21 @@ def test_unreadable_test_images_are_left_out_of_the_figures_and_told(copy, tmp_p
 
 
 def test_a_streamed_run_killed_in_an_epoch_ends_in_the_same_parameters(root, tmp_path):
-    """Stopped after 3 of 12 steps and restored from its checkpoint, as the loop does."""
-    experiment = build(config_for(root))
+    """Stopped after 3 of 12 steps and restored from its checkpoint, as the loop does; the whole
+    run's calls are of several steps.
+    """
+    one, several = (
+        build(config_for(root, **{"training.steps_per_call": 1})),
+        build(config_for(root)),
+    )
+    calls = []
 
-    def steps(state, position, count):
+    def steps(state, position, count, experiment=one):
         programs = StreamedPrograms(experiment)
-        for _ in range(count):
+        done = int(state.step) + count
+        calls.append(0)
+        while int(state.step) < done:
+            calls[-1] += 1
             epoch = int(state.epoch)
             state, position = programs.advance(
                 state, position, experiment.settings(epoch), experiment.stage_at(epoch)
@@ -317,9 +326,10 @@ def test_a_streamed_run_killed_in_an_epoch_ends_in_the_same_parameters(root, tmp
                 state, position = programs.next_epoch(state), 0
         return state
 
-    whole = steps(experiment.create_state(), 0, 12)
-    halted = steps(experiment.create_state(), 0, 3)
+    whole = steps(several.create_state(), 0, 12, several)
+    halted = steps(one.create_state(), 0, 3)
     continued = steps(halted, 3, 9)
+    assert calls[0] < sum(calls[1:]) == 12
     jax.tree.map(np.testing.assert_array_equal, whole.params, continued.params)
 
 

@@ -25,11 +25,8 @@ from ltjax.training.evaluation import (
     evaluate_batch,
     experts_of,
 )
-from ltjax.training.step import train_step, train_steps
-
-CPU_STEPS = 8
-"""Of one call on a CPU: the system maps a program's memory anew at each call, which costs a fifth
-of a ResNet-32's step; more of them gain 3 % and leave a signal unanswered for longer."""
+from ltjax.training.pace import MOST_STEPS, Pace
+from ltjax.training.step import train_batches, train_step, train_steps
 
 
 class Programs:
@@ -40,14 +37,16 @@ class Programs:
     after the other.
 
     Attributes:
-      steps_per_call: steps of one `advance`; 0 is an epoch.
-      check_every: steps between two looks at the loss (and at signals); 0 is an epoch.
+      steps_per_call: steps of one `advance`; 0 is an epoch, -1 what the pace allows.
+      check_every: steps between two looks at the loss (and at signals), or 1, each call; 0 is an
+        epoch.
     """
 
     def __init__(self, experiment: Experiment, seeds: int = 1) -> None:
         self._experiment, self._seeds = experiment, seeds
         self._place = place = devices.replicated(experiment.devices)
         self._on_cpu = experiment.devices[0].platform == "cpu"
+        self._pace = Pace()
         self.finite = jax.jit(
             lambda tree: jnp.all(
                 jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)])
@@ -108,12 +107,9 @@ class Programs:
             images, labels = (getattr(dataset, f"{split}_{what}") for what in ("images", "labels"))
             batch = min(config.evaluation.batch_size, len(labels))
             self._held_out[split] = devices.put(_batches(images, labels, batch), self._place)
-        self.steps_per_call = (
-            (CPU_STEPS if self._on_cpu else 0)
-            if config.training.steps_per_call < 0
-            else config.training.steps_per_call
-        )
-        self.check_every = self.steps_per_call
+        chosen = config.training.steps_per_call
+        self.steps_per_call = 0 if chosen < 0 and not self._on_cpu else chosen
+        self.check_every = abs(self.steps_per_call)
         recipes = self._experiment.recipes
         options = {
             "static_argnames": ("batch_size", "full_steps", "remainder", "unroll"),
@@ -144,14 +140,13 @@ class Programs:
         """
         config, size = self._experiment.config.training, len(self._train[1])
         left = size // config.batch_size - position
-        steps = min(left, self.steps_per_call or left)
+        paced = self.steps_per_call < 0
+        steps = min(left, self._pace.steps if paced else self.steps_per_call or left)
         last = steps == left and (self.steps_per_call == 0 or steps < self.steps_per_call)
         count = None
-        if self._on_cpu and steps:
-            # One program for any number of steps, so that where calls begin changes no bit; it
-            # costs a CPU nothing.
+        if self._on_cpu and steps:  # one program for any number
             count, last = jnp.int32(steps), False
-        remainder = size % config.batch_size if last and not config.drop_last else 0
+        remainder = size % config.batch_size if (last or not left) and not config.drop_last else 0
         program = self._steps[id(self._experiment.recipes[stage])]
         sizes = {
             "batch_size": config.batch_size,
@@ -159,7 +154,8 @@ class Programs:
             "remainder": remainder,
             "unroll": config.unroll,
         }
-        state = program(state, *self._train, epoch_settings, count, **sizes)
+        call = partial(program, state, *self._train, epoch_settings, count, **sizes)
+        state = self._pace.timed(steps, call) if paced and steps else call()
         return state, position + steps + (remainder > 0)
 
     def evaluate(self, variables: Any, stage: int = -1, split: str = "test") -> Evaluation:
@@ -199,7 +195,12 @@ class StreamedPrograms(Programs):
         assert isinstance(experiment.dataset, StreamedDataset)
         self._dataset: StreamedDataset = experiment.dataset
         self._workers = stream.choose_workers(experiment.config.data.workers)
-        self.steps_per_call, self.check_every = 1, 16
+        paced = self._on_cpu and experiment.config.training.steps_per_call < 0
+        self.steps_per_call, self.check_every = (-1, 1) if paced else (1, 16)
+        self._loops = {
+            id(recipe): self._compiled(partial(train_batches, recipe), 1, donate_argnums=0)
+            for recipe in experiment.recipes
+        }
         self._steps = {
             id(recipe): self._compiled(partial(train_step, recipe), 1, donate_argnums=0)
             for recipe in experiment.recipes
@@ -221,12 +222,22 @@ class StreamedPrograms(Programs):
         if position != self._at[1]:
             self._at = int(state.epoch), position
             self._ready = self._training(state, *self._at)
-        state = self._steps[id(self._experiment.recipes[stage])](
-            state, *next(self._ready), epoch_settings
-        )
-        epoch, steps = self._at[0], self._experiment.steps_per_epoch
-        self._at = (epoch, position + 1) if position + 1 < steps else (epoch + 1, 0)
-        return state, position + 1
+        config, recipe = self._experiment.config.training, self._experiment.recipes[stage]
+        whole = len(self._dataset.train_labels) // config.batch_size - position
+        count = 1
+        if self._on_cpu and whole > 0:
+            count = min(whole, self._pace.steps) if self.steps_per_call < 0 else 1
+            taken = [next(self._ready) for _ in range(count)]
+            batches = zip(*taken, *[taken[0]] * (MOST_STEPS - count), strict=True)
+            state = self._pace.timed(
+                count,
+                partial(self._loops[id(recipe)], state, *batches, epoch_settings, jnp.int32(count)),
+            )
+        else:
+            state = self._steps[id(recipe)](state, *next(self._ready), epoch_settings)
+        epoch, after = self._at[0], position + count
+        self._at = (epoch, after) if after < self._experiment.steps_per_epoch else (epoch + 1, 0)
+        return state, after
 
     def evaluate(self, variables: Any, stage: int = -1, split: str = "test") -> Evaluation:
         images_of: Images = getattr(self._dataset, split)

@@ -149,6 +149,25 @@ def train_steps(
     return state
 
 
+def train_batches(
+    recipe: Recipe,
+    state: TrainState,
+    images: Sequence[jax.Array],
+    labels: Sequence[jax.Array],
+    settings: Settings,
+    count: jax.Array,
+) -> TrainState:
+    """A step on each of the first `count` of some batches of equal size, raw images uint8
+    [B, H, W, C].
+    """
+    all_images, all_labels = jnp.stack(images), jnp.stack(labels)
+
+    def step(k, state):
+        return train_step(recipe, state, all_images[k], all_labels[k], settings)
+
+    return jax.lax.fori_loop(0, count, step, state)
+
+
 class _StepKeys(NamedTuple):
     first_view: jax.Array  # two of its four parts, of which `mix` and `dropout` are the others
     mix: jax.Array
