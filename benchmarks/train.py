@@ -13,7 +13,7 @@ compilation and as many warm-up steps; on a CPU the variants' stretches take tur
   ltjax             float32; on a GPU whole epochs in one call, also in bfloat16, and 8 seeds
                     together in one program (images of all)
   ltjax, no SAM     the same with one pass a step
-  one step a call   on a CPU: these without the loop over eight
+  one step a call   on a CPU: these without the loop over several
   XLA's scheduler   on a CPU: these without ltjax's compile options
   PyTorch           eager, contiguous NCHW, augmentation as tensor operations on the batch; on a GPU
                     the images come from a DataLoader with workers, as in the authors' program, and

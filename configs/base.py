@@ -276,7 +276,8 @@ def get_config() -> ConfigDict:
     config.training.accumulate = 1
     # the last short batch of an epoch is trained on, as published
     config.training.drop_last = False
-    # steps in one compiled call; 0 whole epochs, -1 chooses: 0, but on a CPU 8
+    # steps in one compiled call; 0 whole epochs, -1 chooses: 0, but on a CPU as many as take five
+    # seconds, at most 8
     config.training.steps_per_call = -1
     # steps that stand one after the other in a call's loop: larger programs, fewer turns; not on a
     # CPU
