@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ltjax import models
-from ltjax.models import layers
+from ltjax.models import convolution
 
 
 def count(tree):
@@ -46,7 +46,7 @@ def test_kernel_gradients_of_groups_of_images_are_the_whole_batchs(
     """Value, input and kernel gradient, of a batch that is cut into groups and of one that is not,
     also sharded; and forward mode. Small maps: three groups for the kernel's gradient alone.
     """
-    monkeypatch.setattr(layers, "CACHED_PATCHES", 1)
+    monkeypatch.setattr(convolution, "CACHED_PATCHES", 1)
     mesh = jax.make_mesh(
         (devices,),
         ("data",),
@@ -72,7 +72,10 @@ def test_kernel_gradients_of_groups_of_images_are_the_whole_batchs(
                 )
             )
 
-        grouped, whole = program(layers.conv_general_dilated), program(jax.lax.conv_general_dilated)
+        grouped, whole = (
+            program(convolution.conv_general_dilated),
+            program(jax.lax.conv_general_dilated),
+        )
         lowered = grouped.lower(images, kernel)
         assert lowered.as_text().count("stablehlo.convolution") == convolutions
         # What makes the convolution's input is not fused into each group: the groups are made by
@@ -138,7 +141,7 @@ def test_convolutions_on_a_cpu_are_laxs(name):
                 lambda: jax.jvp(jax.value_and_grad(loss, (0, 1), has_aux=True), at, along)
             )
 
-        mine = everything(layers.conv_general_dilated)
+        mine = everything(convolution.conv_general_dilated)
         assert ("stablehlo.convolution" in mine.lower().as_text()) == by_lax
         # Rounding of sums of up to 25 x 40 products.
         jax.tree.map(
@@ -159,7 +162,7 @@ def test_convolutions_keep_bfloat16s_sums_in_float32():
             "dimension_numbers": ("NHWC", "HWIO", "NHWC"),
             "feature_group_count": groups,
         }
-        ours = jax.jit(partial(layers.conv_general_dilated, **options))(images, kernel)
+        ours = jax.jit(partial(convolution.conv_general_dilated, **options))(images, kernel)
         exact = jax.lax.conv_general_dilated(
             images.astype(jnp.float32), kernel.astype(jnp.float32), **options
         )
@@ -195,8 +198,8 @@ def test_inside_a_loop_convolutions_have_the_layouts_that_a_cpu_is_fast_in(batch
     kernels = [jnp.ones((3, 3, 16, 16)), jnp.ones((3, 3, 16, 8))]
 
     def loss(kernels):
-        x = jax.nn.relu(layers.conv_general_dilated(images, kernels[0], (1, 1), "SAME"))
-        return jnp.mean(layers.conv_general_dilated(x, kernels[1], (2, 2), "SAME") ** 2)
+        x = jax.nn.relu(convolution.conv_general_dilated(images, kernels[0], (1, 1), "SAME"))
+        return jnp.mean(convolution.conv_general_dilated(x, kernels[1], (2, 2), "SAME") ** 2)
 
     def product(at):
         return jax.jvp(jax.grad(loss), (at,), (at,))[1]
