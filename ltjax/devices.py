@@ -228,14 +228,18 @@ def any_processes(*flags: bool) -> list[bool]:
     return gathered.reshape(-1, len(flags)).any(axis=0).tolist()
 
 
-def together(seconds: int = 5) -> bool:
+def together(seconds: int = 10) -> bool:
     """Whether the other processes come here too, within so many seconds: all ends alike then, and
     none waits for one that is gone.
+
+    They ask each other and not their devices: of those each may have another number when an error
+    came before they were chosen, and a collective has no limit of time.
     """
     from orbax.checkpoint import multihost as orbax_multihost
 
     try:
-        orbax_multihost.sync_global_processes("ltjax: the end", timeout=seconds)
+        wait = orbax_multihost.get_barrier_sync_fn()
+        wait(key="ltjax: the end", timeout_ms=1000 * seconds)
     except Exception:  # of many kinds, from several layers
         return False
     return True

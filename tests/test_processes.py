@@ -206,9 +206,46 @@ def test_an_error_of_one_process_ends_the_others_within_a_minute(environment, tm
     )
     started = start(environment, 2, *arguments, last=["--config.loss.name=ldma"])
     outputs = [process.communicate(timeout=60) for process in started]
-    assert [process.returncode == 0 for process in started] == [False, False]
-    assert started[1].returncode == 2
+    assert started[0].returncode != 0, outputs
+    assert started[1].returncode == 2, outputs
     assert "config.loss.name is 'ldma'; did you mean 'ldam'?" in outputs[1][1]
+
+
+MEETING = """
+import sys, time
+import jax
+from ltjax import devices
+
+number = int(sys.argv[2])
+devices.join_processes(sys.argv[1], 2, number)
+jax.config.update("jax_num_cpu_devices", 1 + number)
+jax.devices()
+time.sleep(2 * number)
+print(devices.together())
+if number == 0:
+    print(devices.together(seconds=1))
+"""
+
+
+def test_processes_of_unequal_devices_end_together_if_they_come_in_time(environment):
+    """The second comes two seconds later, and to the second meeting not at all."""
+    place = f"127.0.0.1:{free_port()}"
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", MEETING, place, str(number)],
+            cwd=ROOT,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for number in range(2)
+    ]
+    outputs = [said.replace("[Gloo]", "").split() for said, _ in finish(started, timeout=60)]
+    assert [[word for word in words if word in ("True", "False")] for words in outputs] == [
+        ["True", "False"],
+        ["True"],
+    ]
 
 
 def test_processes_that_do_not_find_each_other_say_how(launch):
