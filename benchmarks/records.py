@@ -98,7 +98,7 @@ def figure(
     Args:
       summary: of `ltjax.report`, one of a summary.json's list.
       identifier: of this record alone.
-      status: "measured" (the recipe's whole schedule), or "short run".
+      status: "measured" (the recipe's whole schedule on all its images), or "short run".
       parameters: of the network.
     """
     config, last = summary["config"], summary["last_epoch"]
@@ -116,7 +116,7 @@ def figure(
             "name": config["model.name"]
             + (f", width {config['model.width']}" if config["model.width"] else ""),
             "parameters": parameters,
-            "pretraining": config["init_from"] or None,
+            "pretraining": portable("init_from", config["init_from"]) or None,
         },
         "epochs": max(summary["epochs"]),
         "stages": " + ".join(str(length) for length in lengths)
@@ -140,9 +140,7 @@ def figure(
         "command": told(summary.get("command")),
         "details": {
             "config": {
-                name: Path(value).name if name == "fork" else value
-                for name, value in config.items()
-                if name != "data.dir"
+                name: portable(name, value) for name, value in config.items() if name != "data.dir"
             },
             "published_best_epoch": summary["published_best_epoch"],
             **{name: value for name, value in summary.items() if name.startswith("last_epoch_")},
@@ -152,7 +150,7 @@ def figure(
 
 def figure_of(summary: Summary, identifier: str, status: str = "") -> dict[str, Any]:
     """The record of runs in their work directories;
-    a short run if it ends before the recipe does.
+    a short run if it ends before the recipe does, or on fewer images.
     """
     import jax  # here, since speeds are measured without it
 
@@ -161,8 +159,10 @@ def figure_of(summary: Summary, identifier: str, status: str = "") -> dict[str, 
 
     first = summary.runs[0]
     parameters = sum(leaf.size for leaf in jax.tree.leaves(run_variables(first.path)["params"]))
-    own = recipes.load(first.config["name"]).training.epochs
-    whole = first.config["training.epochs"] >= (own or first.config["training.published_epochs"])
+    own = recipes.load(first.config["name"])
+    whole = first.config["training.epochs"] >= (
+        own.training.epochs or own.training.published_epochs
+    ) and first.config["data.max_count"] in (0, own.data.max_count)
     record = figure(
         summary.as_json(),
         identifier,
@@ -210,6 +210,15 @@ def augmentation(config: dict[str, Any]) -> str:
     return ", ".join(part for part in parts if part) or "none"
 
 
+def portable(name: str, value: Any) -> Any:
+    """A config field's value; of a folder that a run begins from, without those of one machine."""
+    if name == "fork":
+        return Path(value).name
+    if name == "init_from" and value.startswith("/"):
+        return "/".join(Path(value).parts[-2:])
+    return value
+
+
 def told(command: list[str] | None) -> str | None:
     """As typed, without the folders of one machine."""
     if command is None:
@@ -218,8 +227,8 @@ def told(command: list[str] | None) -> str | None:
     for part in command:
         if part.startswith("--config.data.dir="):
             part = "--config.data.dir=DIR"
-        if part.startswith("--config.fork="):
-            part = f"--config.fork={Path(part).name}"
+        flag, equals, value = part.partition("=")
+        part = flag + equals + portable(flag.removeprefix("--config."), value)
         if part.startswith("--config=/"):
             part = "--config=configs/" + part.rsplit("/", 1)[1]
         if not part.startswith("--workdir"):
